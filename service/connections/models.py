@@ -1,0 +1,109 @@
+"""Tables of connections: what is known of a linked account, and apart from it the sealed credential."""
+
+import enum
+from datetime import datetime
+
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from service.columns import json_column, utc_column
+
+
+class ConnectionStatus(enum.StrEnum):
+    """Whether a connection can be used."""
+
+    ACTIVE = "active"
+    NEEDS_REAUTH = "needs_reauth"
+    UNLINKED = "unlinked"
+
+
+class CredentialKind(enum.StrEnum):
+    """How a connection authenticates (see "Credentials" in Sentry's documentation of its API)."""
+
+    USER_TOKEN = "user_token"  # noqa: S105
+    OAUTH_TOKEN = "oauth_token"  # noqa: S105
+    APP_TOKEN = "app_token"  # noqa: S105
+    INTERNAL_TOKEN = "internal_token"  # noqa: S105
+    ORGANIZATION_TOKEN = "organization_token"  # noqa: S105
+    UNKNOWN_TOKEN = "unknown_token"  # noqa: S105  (bare hex without an owner Sentry would name)
+
+
+class ConnectionRecord(SQLModel, table=True):
+    """A linked Sentry account: one organization of one Sentry, for one tenant. Holds no secret.
+
+    ``control_origin`` and ``api_origin`` are URLs without a trailing slash and never change while a credential is
+    stored. ``projects`` is the constraint: ``[{"id", "slug"}]``, or None for the whole organization.
+    """
+
+    __tablename__ = "connections"
+    __table_args__ = (UniqueConstraint("tenant_id", "external_id"), UniqueConstraint("tenant_id", "id"))
+
+    id: str = Field(primary_key=True, max_length=64)
+    tenant_id: str = Field(foreign_key="tenants.id", ondelete="CASCADE", index=True, max_length=64)
+    external_id: str = Field(max_length=200)
+    customer_id: str | None = Field(default=None, max_length=200, index=True)
+    name: str = Field(max_length=200)
+    status: ConnectionStatus = Field(max_length=16)
+    status_reason: str | None = Field(default=None, max_length=500)
+    authentication: CredentialKind = Field(max_length=32)
+    scopes: list[str] = Field(sa_column=json_column(nullable=False))
+    control_origin: str = Field(max_length=500)
+    api_origin: str = Field(max_length=500)
+    organization_id: str = Field(max_length=64)
+    organization_slug: str = Field(max_length=200)
+    organization_name: str = Field(max_length=200)
+    installation_id: str | None = Field(default=None, max_length=64)
+    projects: list[dict[str, str]] | None = Field(default=None, sa_column=json_column())
+    created_at: datetime = Field(sa_column=utc_column(nullable=False))
+    updated_at: datetime = Field(sa_column=utc_column(nullable=False))
+    last_used_at: datetime | None = Field(default=None, sa_column=utc_column())
+    expires_at: datetime | None = Field(default=None, sa_column=utc_column())
+
+
+class CredentialRecord(SQLModel, table=True):
+    """A connection's sealed credential. The row is deleted when the connection is unlinked or its origin changes.
+
+    ``version`` grows with every change of the secret (it fences refreshing); ``key_id`` names the key of the keyring
+    that sealed ``access_token``. ``fingerprint`` tells equal tokens apart from different ones (they share Sentry's
+    rate limit) without telling anything else.
+    """
+
+    __tablename__ = "credentials"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "connection_id"], ["connections.tenant_id", "connections.id"], ondelete="CASCADE"
+        ),
+    )
+
+    connection_id: str = Field(primary_key=True, max_length=64)
+    tenant_id: str = Field(max_length=64)
+    version: int = 1
+    key_id: str = Field(max_length=64, index=True)
+    access_token: bytes
+    fingerprint: str = Field(max_length=64)
+    updated_at: datetime = Field(sa_column=utc_column(nullable=False))
+
+
+class IdempotencyRecord(SQLModel, table=True):
+    """A proxy write that carried an idempotency key: its request's hash, and its answer once there is one.
+
+    ``status`` is Sentry's HTTP status, None while the write runs or when its outcome is unknown
+    (``finished_at`` then tells the two apart). ``answer`` is the sealed, capped body.
+    """
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "connection_id"], ["connections.tenant_id", "connections.id"], ondelete="CASCADE"
+        ),
+    )
+
+    tenant_id: str = Field(primary_key=True, max_length=64)
+    connection_id: str = Field(primary_key=True, max_length=64)
+    key: str = Field(primary_key=True, max_length=200)
+    request_hash: str = Field(max_length=64)
+    started_at: datetime = Field(sa_column=utc_column(nullable=False, index=True))
+    finished_at: datetime | None = Field(default=None, sa_column=utc_column())
+    status: int | None = None
+    key_id: str | None = Field(default=None, max_length=64, index=True)
+    answer: bytes | None = None

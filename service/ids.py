@@ -1,0 +1,33 @@
+"""Opaque global ids. They say what they name, so that ``node(id)`` can route them; they never grant anything."""
+
+import os
+import re
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+_BODY = r"[0-9a-hjkmnp-tv-z]{26}"
+_CONNECTION = re.compile(rf"con_{_BODY}\Z")
+_USER = re.compile(rf"usr_({_BODY})_([0-9]{{1,19}})\Z")
+
+
+def new_id(prefix: str) -> str:
+    """A new id such as ``con_01jd…``: 48 bits of milliseconds, so that ids sort by birth, and 80 random bits."""
+    number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+    digits = [_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
+    return f"{prefix}_{''.join(digits)}"
+
+
+def is_connection_id(text: str) -> bool:
+    """Whether the text has the form of a connection's id."""
+    return _CONNECTION.match(text) is not None
+
+
+def build_user_id(connection_id: str, member_id: str) -> str:
+    """The id of a connection's organization member: it survives slug renames and an invite being accepted."""
+    return f"usr_{connection_id.removeprefix('con_')}_{member_id}"
+
+
+def parse_user_id(text: str) -> tuple[str, str] | None:
+    """``(connection id, member id)`` of a user's id, or None where the text has another form."""
+    found = _USER.match(text)
+    return (f"con_{found[1]}", found[2]) if found else None

@@ -1,0 +1,198 @@
+"""Settings: read once from the environment into one frozen object. Secrets are never printed.
+
+Every variable begins with ``SENTRY_GRAPH_``; lists and objects are JSON.
+"""
+
+import enum
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from service.errors import ConfigurationError
+
+PREFIX = "SENTRY_GRAPH_"
+
+
+class Mode(enum.StrEnum):
+    """``serve`` is for production; ``demo`` opens GraphiQL, introspection and the sandbox Sentry on loopback."""
+
+    SERVE = "serve"
+    DEMO = "demo"
+
+
+class JwtIssuer(BaseModel):
+    """A gateway or identity provider whose JWTs are accepted, and the tenants it may name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str = Field(description="The exact `iss` claim.")
+    audience: str = Field(description="The `aud` claim that names this service.")
+    jwks_url: str | None = Field(default=None, description="Where the issuer publishes its keys (https).")
+    jwks_file: Path | None = Field(default=None, description="A local JWKS file instead of `jwks_url`.")
+    tenants: tuple[str, ...] = Field(description="The tenant ids this issuer may name; any other is refused.")
+    tenant_claim: str = Field(default="tenant", description="The claim that holds the tenant's id.")
+    role_claim: str = Field(default="role", description="The claim that holds `read`, `write` or `admin`.")
+    max_role: Literal["read", "write", "admin"] = Field(
+        default="read",
+        description="The highest role this issuer may give; also the role where the claim is absent is `read`.",
+    )
+    connections_claim: str = Field(
+        default="connections", description="The claim that lists connection ids to narrow to."
+    )
+    external_ids_claim: str = Field(
+        default="external_ids", description="The claim that lists externalIds to narrow to."
+    )
+    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = Field(
+        default=("RS256", "ES256"), description="The signature algorithms accepted."
+    )
+
+
+class Settings(BaseSettings):
+    """All settings. Field descriptions are the documentation: ``docs/settings.md`` is generated from them."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    mode: Mode = Field(default=Mode.SERVE, description="Set by the command: `serve` or `demo`.", exclude=True)
+
+    # --- serving ---
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on.")
+    public_url: str | None = Field(
+        default=None, description="The address by which clients reach this service; links in answers begin with it."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Origins of browser frontends that may call this service, such as `https://app.example`.",
+    )
+    shutdown_seconds: int = Field(
+        default=20, ge=1, le=600, description="How long SIGTERM lets running requests finish."
+    )
+
+    # --- storage ---
+    database_url: str = Field(
+        default="sqlite:///data/sentry-graph.db",
+        description="`sqlite:///path` (one serving process) or `postgresql://user:password@host/name` (any number).",
+    )
+    keyring_file: Path = Field(
+        default=Path("data/keyring.json"),
+        description="The keys that seal stored secrets; made by `keys init`. Every replica reads the same file.",
+    )
+
+    # --- callers ---
+    jwt_issuers: tuple[JwtIssuer, ...] = Field(
+        default=(), description="Issuers of bearer JWTs, as a JSON list of objects."
+    )
+
+    # --- Sentry ---
+    egress_allow: tuple[str, ...] = Field(
+        default=(),
+        description="Origins that may be http or on a private address, such as `http://sentry.internal:9000`.",
+    )
+    upstream_deadline: float = Field(
+        default=20.0, gt=0, le=300, description="Seconds one call to Sentry may take, retries included."
+    )
+    upstream_attempts: int = Field(default=4, ge=1, le=10, description="How often one call is tried at most.")
+    upstream_max_bytes: int = Field(
+        default=32 * 2**20, ge=2**16, description="The largest answer read from Sentry, decoded."
+    )
+    upstream_connections: int = Field(
+        default=100, ge=1, le=1000, description="Open connections to one Sentry host at most."
+    )
+    group_cache_seconds: float = Field(
+        default=10.0, ge=0, le=300, description="How long a connection's teams are remembered."
+    )
+    max_scan: int = Field(
+        default=5000,
+        ge=100,
+        le=100_000,
+        description="Rows read at most for a filter or order that Sentry cannot apply.",
+    )
+
+    # --- GraphQL ---
+    graphiql: bool = Field(default=False, description="Serve GraphiQL at /graphql.")
+    introspection: bool = Field(default=False, description="Answer introspection queries.")
+    suggestions: bool = Field(default=False, description="Suggest similar field names in validation errors.")
+    auth_directives: bool = Field(
+        default=False, description="Print @authenticated and @requiresScopes (not every gateway composes them)."
+    )
+    trusted_documents: Path | None = Field(
+        default=None, description="A JSON file of {sha256: document}; when set, only these operations run."
+    )
+    request_deadline: float = Field(default=30.0, gt=0, le=600, description="Seconds a GraphQL request may take.")
+    max_body_bytes: int = Field(default=1_000_000, ge=1000, description="The largest request body.")
+    max_tokens: int = Field(default=4000, ge=10, description="Lexical tokens in a document.")
+    max_depth: int = Field(default=15, ge=3, description="Nesting of fields.")
+    max_aliases: int = Field(default=60, ge=0, description="Aliased fields.")
+    max_root_fields: int = Field(default=30, ge=1, description="Fields at the root.")
+    max_directives: int = Field(default=60, ge=0, description="Directives in a document.")
+    max_cost: int = Field(default=20_000, ge=10, description="Estimated cost of a request; lists multiply.")
+
+    # --- operations ---
+    log_format: Literal["json", "console"] = Field(default="json", description="How log lines are written.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level logged."
+    )
+    metrics: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
+    metrics_token: Annotated[str | None, Field(repr=False)] = Field(
+        default=None, description="A bearer token that /metrics asks for; without one it answers loopback only."
+    )
+    otel_endpoint: str | None = Field(
+        default=None, description="An OTLP/HTTP endpoint that receives traces; off when unset."
+    )
+    min_free_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="/ready fails when the database's disk has less (SQLite)."
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if "*" in origin or not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise ValueError("list exact origins such as https://app.example, without a path or *")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_supported(cls, value: str) -> str:
+        if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("use sqlite:///path or postgresql://user:password@host/name")
+        return value
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is SQLite, and so the process the only one that serves."""
+        return self.database_url.startswith("sqlite:")
+
+
+def read_settings(mode: Mode = Mode.SERVE, **overrides: Any) -> Settings:
+    """Read the settings from the environment; ``overrides`` (a command's options) win.
+
+    Raises :class:`ConfigurationError` with one line for each wrong value, by the variable's name, without the value.
+    """
+    unknown = [name for name in os.environ if name.startswith(PREFIX) and _field(name) not in Settings.model_fields]
+    if unknown:
+        raise ConfigurationError(
+            "\n".join(f"{name}: no such setting; see docs/settings.md" for name in sorted(unknown))
+        )
+    if mode is Mode.DEMO:
+        overrides = {"graphiql": True, "introspection": True, "suggestions": True, "log_format": "console"} | overrides
+    try:
+        return Settings(mode=mode, **{name: value for name, value in overrides.items() if value is not None})
+    except SettingsError as error:
+        name = str(error).split('"')[1]
+        raise ConfigurationError(f"{PREFIX}{name.upper()}: not valid JSON") from None
+    except ValidationError as error:
+        lines = [f"{_variable(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
+        raise ConfigurationError("\n".join(lines)) from None
+
+
+def _field(variable: str) -> str:
+    return variable.removeprefix(PREFIX).lower()
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    first, *rest = location or ("settings",)
+    return PREFIX + str(first).upper() + "".join(f".{part}" for part in rest)
