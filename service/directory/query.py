@@ -1,0 +1,153 @@
+"""What a list of users is filtered and ordered by: what Sentry can do of it, and what is left for us. Pure."""
+
+import enum
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import cmp_to_key
+from typing import Any
+
+import msgspec
+
+from service.directory.user import User, UserStatus
+
+
+class DateTimeRange(msgspec.Struct, frozen=True):
+    """A span of aware times: ``from_`` is inside, ``until`` is the first moment after; None is open."""
+
+    from_: datetime | None = None
+    until: datetime | None = None
+
+    def holds(self, moment: datetime | None) -> bool:
+        """Whether the moment is inside; an unknown moment never is."""
+        if moment is None:
+            return False
+        return (self.from_ is None or moment >= self.from_) and (self.until is None or moment < self.until)
+
+
+class UserFilter(msgspec.Struct, frozen=True):
+    """Conditions that all must hold; None means any."""
+
+    email: str | None = None
+    name: str | None = None
+    roles: tuple[str, ...] | None = None
+    statuses: tuple[UserStatus, ...] | None = None
+    group_ids: tuple[str, ...] | None = None
+    created_at: DateTimeRange | None = None
+
+
+class UserOrderField(enum.StrEnum):
+    """What users can be ordered by."""
+
+    NAME = "name"
+    EMAIL = "email"
+    CREATED_AT = "created_at"
+    LAST_LOGIN_AT = "last_login_at"
+    LAST_ACTIVE_AT = "last_active_at"
+
+
+class UserOrder(msgspec.Struct, frozen=True):
+    """An order; users without a value come last either way, equal ones in the default order."""
+
+    field: UserOrderField
+    descending: bool = False
+
+
+# Free text that Sentry's search takes as it is: no operators, quotes or key:value tokens.
+_PLAIN_TEXT = re.compile(r"[\w.@+-]+(?: [\w.@+-]+)*\Z")
+_PLAIN_VALUE = re.compile(r"[\w.@+-]+\Z")
+_INVITED = frozenset({UserStatus.INVITED, UserStatus.EXPIRED})
+_JOINED = frozenset({UserStatus.ACTIVE, UserStatus.RESTRICTED})
+
+
+class MemberQuery(msgspec.Struct, frozen=True):
+    """A filter split in two: ``search`` goes to Sentry (None: everything), ``keeps`` is left to us (None: nothing).
+
+    The members endpoint's search tokens are ``email:``, ``role:``, ``isInvited:`` and free text; a repeated key means
+    or, different keys mean and. Free text is never combined with keys, and matches addresses too, so we look again.
+    """
+
+    search: str | None
+    keeps: Callable[[User], bool] | None
+
+
+def split_filter(condition: UserFilter) -> MemberQuery:
+    """What of a filter Sentry applies, and what we must apply to its answer."""
+    tokens: list[str] = []
+    checks: list[Callable[[User], bool]] = []
+    if condition.email is not None:
+        _split_email(condition.email, tokens, checks)
+    if condition.roles is not None:
+        _split_roles(condition.roles, tokens, checks)
+    if condition.statuses is not None:
+        _split_statuses(frozenset(condition.statuses), tokens, checks)
+    if condition.name is not None:
+        _split_name(condition.name, tokens, checks)
+    if (created := condition.created_at) is not None:
+        checks.append(lambda user: created.holds(user.created_at))
+    keeps = (lambda user: all(check(user) for check in checks)) if checks else None
+    return MemberQuery(" ".join(tokens) or None, keeps)
+
+
+def _split_email(email: str, tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
+    wanted = email.strip().casefold()
+    if _PLAIN_VALUE.match(wanted):
+        tokens.append(f"email:{wanted}")
+    # Sentry's match includes secondary addresses; ours is the primary one.
+    checks.append(lambda user: (user.email or "").casefold() == wanted)
+
+
+def _split_roles(roles: tuple[str, ...], tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
+    if roles and all(_PLAIN_VALUE.match(role) for role in roles):
+        tokens.extend(f"role:{role}" for role in dict.fromkeys(roles))
+    else:
+        checks.append(lambda user: user.member.organization_role in roles)
+
+
+def _split_statuses(statuses: frozenset[UserStatus], tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
+    if statuses and (statuses <= _INVITED or statuses <= _JOINED):
+        tokens.append(f"isInvited:{'true' if statuses <= _INVITED else 'false'}")
+    if statuses not in (_INVITED, _JOINED):
+        checks.append(lambda user: user.status in statuses)
+
+
+def _split_name(name: str, tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
+    text = name.strip().casefold()
+    if not tokens and _PLAIN_TEXT.match(text) and len(text) <= 100:
+        tokens.append(text)
+    checks.append(lambda user: text in (user.name or "").casefold())
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a user stands in an ordered list: the ordering value, then the default order (connection, member id)."""
+
+    value: str | float | None
+    connection_id: str
+    member_id: int
+
+
+def place_of(user: User, order: UserOrder | None) -> Place:
+    """The user's place under an order (None: the default order)."""
+    value: Any = getattr(user, order.field) if order else None
+    if isinstance(value, datetime):
+        value = value.timestamp()
+    elif isinstance(value, str):
+        value = value.casefold()
+    return Place(value, user.connection_id, int(user.member.id))
+
+
+def place_key(order: UserOrder | None) -> Callable[[Place], Any]:
+    """A sort key over places."""
+    sign = -1 if order and order.descending else 1
+
+    def compare(one: Place, other: Place) -> int:
+        if one.value != other.value:
+            if one.value is None:
+                return 1
+            if other.value is None:
+                return -1
+            return sign if one.value > other.value else -sign  # type: ignore[operator]
+        tie, other_tie = (one.connection_id, one.member_id), (other.connection_id, other.member_id)
+        return (tie > other_tie) - (tie < other_tie)
+
+    return cmp_to_key(compare)

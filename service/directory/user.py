@@ -1,0 +1,160 @@
+"""The unified user, and how a Sentry organization member becomes one."""
+
+import enum
+from datetime import datetime
+
+import msgspec
+
+from service.ids import build_user_id
+from service.sentry.payloads import Member
+
+
+class UserStatus(enum.StrEnum):
+    """Where a person stands in the organization. Sentry does not list people whose account is deactivated."""
+
+    ACTIVE = "active"
+    INVITED = "invited"
+    EXPIRED = "expired"
+    RESTRICTED = "restricted"
+
+
+class Organization(msgspec.Struct, frozen=True, gc=False):
+    """The organization of a connection: Sentry's id, slug and name."""
+
+    id: str
+    slug: str
+    name: str
+
+
+class Email(msgspec.Struct, frozen=True, gc=False):
+    """An address of a user; ``type`` is always None, since Sentry does not label addresses."""
+
+    email: str
+    is_primary: bool
+    is_verified: bool | None
+    type: str | None = None
+
+
+class Role(msgspec.Struct, frozen=True, gc=False):
+    """An organization role; ``group`` is the slug of the team that gives it, None where it is the member's own."""
+
+    id: str
+    name: str
+    organization: str
+    group: str | None = None
+
+
+class Group(msgspec.Struct, frozen=True, gc=False):
+    """A Sentry team that a user belongs to; ``role`` is the user's role in it."""
+
+    id: str
+    slug: str
+    name: str
+    role: str | None
+
+
+class User(msgspec.Struct, frozen=True, gc=False):
+    """A member of a connection's organization in the unified shape.
+
+    Holds Sentry's typed payload and answers each unified field from it when asked, so that unselected fields cost
+    nothing. ``raw`` is the member's untouched JSON.
+    """
+
+    connection_id: str
+    organization: Organization
+    member: Member
+    raw: msgspec.Raw
+
+    @property
+    def id(self) -> str:
+        """The global id: connection and member id, which survive slug renames and an invite being accepted."""
+        return build_user_id(self.connection_id, self.member.id)
+
+    @property
+    def sentry_member_id(self) -> str:
+        """Sentry's member id."""
+        return self.member.id
+
+    @property
+    def external_id(self) -> str | None:
+        """Sentry's user id; None until an invite is accepted."""
+        return self.member.user.id if self.member.user else None
+
+    @property
+    def name(self) -> str | None:
+        """The display name; None where Sentry only repeats the address."""
+        name = self.member.name
+        return name if name and name != self.member.email else None
+
+    @property
+    def username(self) -> str | None:
+        """The name the person logs in with; None until an invite is accepted."""
+        return self.member.user.username if self.member.user else None
+
+    @property
+    def email(self) -> str | None:
+        """The primary address."""
+        return self.member.email
+
+    @property
+    def emails(self) -> list[Email]:
+        """All addresses, the primary one first."""
+        primary = (self.email or "").casefold()
+        known = self.member.user.emails if self.member.user else ()
+        found = [Email(row.email, row.email.casefold() == primary, row.is_verified) for row in known]
+        if self.email and not any(row.is_primary for row in found):
+            found.append(Email(self.email, is_primary=True, is_verified=None))
+        return sorted(found, key=lambda row: not row.is_primary)
+
+    @property
+    def status(self) -> UserStatus:
+        """Where the person stands: joined and usable, restricted by the plan's member limit, invited, or expired."""
+        if self.member.pending:
+            return UserStatus.EXPIRED if self.member.expired else UserStatus.INVITED
+        return UserStatus.RESTRICTED if self.member.flags.get("member-limit:restricted") else UserStatus.ACTIVE
+
+    @property
+    def is_email_verified(self) -> bool | None:
+        """Whether the primary address is verified; None where Sentry does not say."""
+        return self.emails[0].is_verified if self.email else None
+
+    @property
+    def is_two_factor_enabled(self) -> bool | None:
+        """Whether the account has a second factor; None until an invite is accepted."""
+        return self.member.user.has2fa if self.member.user else None
+
+    @property
+    def avatar_url(self) -> str | None:
+        """A picture of the person."""
+        return self.member.user.avatar_url if self.member.user else None
+
+    @property
+    def roles(self) -> list[Role]:
+        """The member's own organization role, then those that teams give (older servers)."""
+        own = self.member.organization_role
+        found = [Role(own, self.member.role_name or own.title(), self.organization.id)] if own else []
+        found.extend(
+            Role(given.role.id, given.role.name, self.organization.id, given.team_slug)
+            for given in self.member.group_org_roles
+        )
+        return found
+
+    @property
+    def organizations(self) -> list[Organization]:
+        """The organizations that this user is a member of, as far as the connection sees: one."""
+        return [self.organization]
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the person was added or invited."""
+        return self.member.date_created
+
+    @property
+    def last_login_at(self) -> datetime | None:
+        """When the person last logged in."""
+        return self.member.user.last_login if self.member.user else None
+
+    @property
+    def last_active_at(self) -> datetime | None:
+        """When the person last used Sentry."""
+        return self.member.user.last_active if self.member.user else None
