@@ -45,6 +45,23 @@ class ConfigurationError(ServiceError):
     code = "CONFIGURATION"
 
 
+class StorageUnavailable(ServiceError):
+    """The database cannot be reached, is locked for too long, or its disk is full. Nothing was stored."""
+
+    code = "STORAGE_UNAVAILABLE"
+    status = 503
+    retryable = True
+    cure = "Try again shortly; if it lasts, look at /ready and the database."
+
+
+class StorageOutcomeUnknown(StorageUnavailable):
+    """The database's answer to a commit was lost: the change may have been stored. It is never repeated by itself."""
+
+    code = "STORAGE_OUTCOME_UNKNOWN"
+    retryable = False
+    cure = "Look whether the change is there before repeating it."
+
+
 # --- the caller ---
 
 
@@ -176,6 +193,13 @@ class OrganizationRequired(BadInput):
     def details(self) -> dict[str, Any]:
         """Adds ``organizations``: the slugs to choose from (empty where Sentry does not list them)."""
         return {"organizations": self.organizations}
+
+
+class SecretUnreadable(ServiceError):
+    """A sealed secret that no key of the keyring opens, or that was changed or moved in the database."""
+
+    code = "SECRET_UNREADABLE"
+    cure = "Restore the missing key in the keyring file, or link the account again with the same externalId."
 
 
 class NeedsReauth(ServiceError):

@@ -3,10 +3,10 @@
 import enum
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
+from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from service.columns import json_column, utc_column
+from service.columns import json_column, utc_column, word_column
 
 
 class ConnectionStatus(enum.StrEnum):
@@ -33,23 +33,28 @@ class ConnectionRecord(SQLModel, table=True):
 
     ``control_origin`` and ``api_origin`` are URLs without a trailing slash and never change while a credential is
     stored. ``projects`` is the constraint: ``[{"id", "slug"}]``, or None for the whole organization.
+    ``organization_id`` is None where the credential may not ask for it (an organization token knows only the slug).
     """
 
     __tablename__ = "connections"
-    __table_args__ = (UniqueConstraint("tenant_id", "external_id"), UniqueConstraint("tenant_id", "id"))
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "external_id"),
+        UniqueConstraint("tenant_id", "id"),
+        Index(None, "tenant_id", "customer_id"),
+    )
 
     id: str = Field(primary_key=True, max_length=64)
-    tenant_id: str = Field(foreign_key="tenants.id", ondelete="CASCADE", index=True, max_length=64)
+    tenant_id: str = Field(foreign_key="tenants.id", ondelete="CASCADE", max_length=64)
     external_id: str = Field(max_length=200)
-    customer_id: str | None = Field(default=None, max_length=200, index=True)
+    customer_id: str | None = Field(default=None, max_length=200)
     name: str = Field(max_length=200)
-    status: ConnectionStatus = Field(max_length=16)
+    status: ConnectionStatus = Field(sa_column=word_column(ConnectionStatus, length=16))
     status_reason: str | None = Field(default=None, max_length=500)
-    authentication: CredentialKind = Field(max_length=32)
+    authentication: CredentialKind = Field(sa_column=word_column(CredentialKind, length=32))
     scopes: list[str] = Field(sa_column=json_column(nullable=False))
     control_origin: str = Field(max_length=500)
     api_origin: str = Field(max_length=500)
-    organization_id: str = Field(max_length=64)
+    organization_id: str | None = Field(default=None, max_length=64)
     organization_slug: str = Field(max_length=200)
     organization_name: str = Field(max_length=200)
     installation_id: str | None = Field(default=None, max_length=64)

@@ -1,0 +1,95 @@
+"""The vault: AES-256-GCM for each stored secret, bound to the place that it is stored in.
+
+The additional authenticated data names the format, tenant, connection, column, row, origins and key, each with its
+length before it. A ciphertext moved to another row, column, tenant, or under another origin does not open, so a dump
+of the database is of no use, and a changed address never receives a stored token.
+"""
+
+import hashlib
+import hmac
+import os
+import struct
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from service.connections.keyring import Keyring, UnknownKey
+from service.connections.models import ConnectionRecord
+from service.errors import SecretUnreadable
+
+_FORMAT = b"\x01"
+_NONCE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The place a secret belongs to. ``row`` tells apart rows of one connection, where a table has several."""
+
+    tenant_id: str
+    connection_id: str
+    column: str
+    origin: str
+    row: str = ""
+
+    @classmethod
+    def of(cls, connection: ConnectionRecord, column: str, row: str = "") -> "Binding":
+        """The binding of a connection's secret: to both of its origins, where alone it may be sent."""
+        origins = f"{connection.control_origin} {connection.api_origin}"
+        return cls(connection.tenant_id, connection.id, column, origins, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A sealed secret: the id of the key that opens it, and format byte + 96-bit nonce + ciphertext + tag."""
+
+    key_id: str
+    data: bytes = field(repr=False)
+
+
+class Vault:
+    """Seals and opens secrets with the keys of a keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._fingerprint_key = keyring.derive("credential fingerprint")
+
+    def __repr__(self) -> str:
+        return f"Vault({self._keyring!r})"
+
+    @property
+    def active_key_id(self) -> str:
+        """The id of the key that seals now, also where another process has just rotated it."""
+        self._keyring.reload_if_changed()
+        return self._keyring.active_id
+
+    def seal(self, plaintext: bytes, *, binding: Binding) -> Sealed:
+        """Seal a secret with the active key."""
+        key_id = self.active_key_id
+        nonce = os.urandom(_NONCE_BYTES)
+        ciphertext = AESGCM(self._keyring.key(key_id)).encrypt(nonce, plaintext, _associated_data(binding, key_id))
+        return Sealed(key_id, _FORMAT + nonce + ciphertext)
+
+    def open(self, sealed: Sealed, binding: Binding) -> bytes:
+        """The secret. Raises :class:`SecretUnreadable` where its key is gone, or it was changed or moved."""
+        if sealed.data[:1] != _FORMAT:
+            raise SecretUnreadable("The stored secret has a format that this version does not know.")
+        nonce, ciphertext = sealed.data[1 : 1 + _NONCE_BYTES], sealed.data[1 + _NONCE_BYTES :]
+        try:
+            key = self._keyring.key(sealed.key_id)
+            return AESGCM(key).decrypt(nonce, ciphertext, _associated_data(binding, sealed.key_id))
+        except UnknownKey:
+            raise SecretUnreadable(f"The stored secret needs the key `{sealed.key_id}`, which is missing.") from None
+        except (InvalidTag, ValueError):  # ValueError: cut so short that no nonce or tag is left
+            raise SecretUnreadable("The stored secret was changed or moved.") from None
+
+    def fingerprint(self, token: str) -> str:
+        """64 hex digits, equal for equal tokens (which share Sentry's rate limit) and telling nothing else."""
+        return hmac.new(self._fingerprint_key, token.encode(), hashlib.sha256).hexdigest()
+
+
+def _associated_data(binding: Binding, key_id: str) -> bytes:
+    """A canonical encoding: no two different bindings have the same one, since each part tells its length."""
+    parts = (binding.tenant_id, binding.connection_id, binding.column, binding.row, binding.origin, key_id)
+    encoded = [part.encode() for part in parts]
+    return _FORMAT + b"".join(struct.pack(">I", len(part)) + part for part in encoded)
