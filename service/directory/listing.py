@@ -14,7 +14,8 @@ import msgspec
 
 from service.directory.query import Place, UserOrder, place_key, place_of
 from service.directory.user import User
-from service.errors import BadInput, InvalidCursor, ScanLimitExceeded, ServiceError
+from service.errors import BadInput, ScanLimitExceeded, ServiceError
+from service.tasks import together
 
 _MOST_AHEAD = 16
 
@@ -113,8 +114,6 @@ async def walk_forward(
             try:
                 await _walk_one(ahead, connection_id, start, count, found)
             except ServiceError as error:
-                if isinstance(error, InvalidCursor):
-                    raise
                 found.failures.append(Failure(connection_id, error))
             if found.has_next:
                 break
@@ -257,11 +256,9 @@ async def scan(
             return Failure(connection_id, error)
         return list(users.values())
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(read_one(*source)) for source in sources]
+    results = await together(read_one(*source) for source in sources)
     if read > most:
         raise ScanLimitExceeded(f"This filter or order would read more than {most} users from Sentry.")
-    results = [task.result() for task in tasks]
     failures = [result for result in results if isinstance(result, Failure)]
     key = place_key(order)
     rows = [(place_of(user, order), user) for result in results if not isinstance(result, Failure) for user in result]

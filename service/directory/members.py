@@ -1,0 +1,117 @@
+"""Reading a connection's members from Sentry as users: pages, and look-ups by key in as few calls as can be."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from service.directory.listing import UserPage
+from service.directory.user import Organization, User
+from service.errors import BadInput
+from service.sentry.client import Account, SentryClient
+from service.sentry.payloads import Member
+from service.sentry.reads import Page, fetch_members
+from service.tasks import together
+
+PAGE_SIZE = 100
+_MOST_QUERY = 6000  # characters of a look-up's query: the whole request line stays under the usual 8 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A connection ready to be read: its account, and the organization that its users belong to."""
+
+    account: Account
+    organization: Organization
+
+
+class MemberReader:
+    """Users of connections, read from the members endpoint (``GET organizations/{o}/members/``)."""
+
+    def __init__(self, client: SentryClient) -> None:
+        self._client = client
+
+    async def page(self, source: Source, page_cursor: str | None, *, search: str | None = None) -> UserPage:
+        """One page of a connection's users, in Sentry's order. Raises UpstreamError."""
+        page = await fetch_members(self._client, source.account, query=search, cursor=page_cursor, page_size=PAGE_SIZE)
+        return _build_page(source, page)
+
+    async def pages(
+        self, source: Source, *, search: str | None = None, team: str | None = None
+    ) -> AsyncIterator[UserPage]:
+        """Every page of a connection's users, or of one team's. Raises UpstreamError."""
+        cursor: str | None = None
+        while True:
+            page = await fetch_members(
+                self._client, source.account, query=search, cursor=cursor, page_size=PAGE_SIZE, team=team
+            )
+            yield _build_page(source, page)
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def by_member_id(self, source: Source, member_ids: Sequence[str]) -> dict[str, User]:
+        """The users with these member ids; who is gone is absent. One call per hundred ids."""
+        return {user.member.id: user for user in await self._look_up(source, "id", member_ids)}
+
+    async def by_user_id(self, source: Source, user_ids: Sequence[str]) -> dict[str, User]:
+        """The users with these Sentry user ids (those of assignees and actors). One call per hundred ids."""
+        users = await self._look_up(source, "user.id", user_ids)
+        return {user.external_id: user for user in users if user.external_id is not None}
+
+    async def by_email(self, source: Source, emails: Sequence[str]) -> dict[str, User | BadInput]:
+        """The users whose primary address equals one of these, case-insensitively; keys are as given.
+
+        Where several do, the value is the error that says so. Sentry's search also finds secondary addresses: those
+        are left out.
+        """
+        wanted = {email: email.strip().casefold() for email in emails}
+        searchable = [email for email in dict.fromkeys(wanted.values()) if email and not set(email) & set(' "\\')]
+        matches: dict[str, list[User]] = {}
+        for user in await self._look_up(source, "email", searchable):
+            matches.setdefault((user.email or "").casefold(), []).append(user)
+        found: dict[str, User | BadInput] = {}
+        for email, key in wanted.items():
+            users = matches.get(key, [])
+            if len(users) == 1:
+                found[email] = users[0]
+            elif users:
+                found[email] = BadInput(
+                    f"{len(users)} users of this connection have this primary address.",
+                    cure="Ask for the user by id.",
+                )
+        return found
+
+    async def _look_up(self, source: Source, key: str, values: Iterable[str]) -> list[User]:
+        # A repeated key means "or"; a page holds a hundred, so a hundred keys need one call. An address may be the
+        # secondary one of many people, so that its matches can go on to further pages.
+        queries = list(_chunks([f"{key}:{value}" for value in dict.fromkeys(values)]))
+        results = await together(self._all(source, query) for query in queries)
+        return [user for users in results for user in users]
+
+    async def _all(self, source: Source, search: str) -> list[User]:
+        return [user async for page in self.pages(source, search=search) for user in page.users]
+
+
+def _chunks(tokens: Sequence[str]) -> Iterable[str]:
+    chunk: list[str] = []
+    length = 0
+    for token in tokens:
+        if chunk and (len(chunk) == PAGE_SIZE or length + len(token) > _MOST_QUERY):
+            yield " ".join(chunk)
+            chunk, length = [], 0
+        chunk.append(token)
+        length += len(token) + 1
+    if chunk:
+        yield " ".join(chunk)
+
+
+def _build_page(source: Source, page: Page[Member]) -> UserPage:
+    build: Callable[[Member, msgspec.Raw], User] = lambda member, raw: User(  # noqa: E731
+        source.account.connection_id, source.organization, member, raw
+    )
+    return UserPage(
+        users=list(map(build, page.items, page.raw)),
+        page_cursor=page.page_cursor,
+        next_cursor=page.next_cursor,
+        previous_cursor=page.previous_cursor,
+    )

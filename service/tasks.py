@@ -1,0 +1,63 @@
+"""Running things at once: several as one, and one for several."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, V]]) -> list[V]:
+    """Run coroutines at once and give their results in order.
+
+    The first error is raised as it is (not in a group), after the others have been cancelled and have ended.
+    """
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Shared(Generic[V]):
+    __slots__ = ("task", "waiters")
+
+    def __init__(self, task: "asyncio.Task[V]") -> None:
+        self.task = task
+        self.waiters = 0
+
+
+class Coalescer(Generic[K, V]):
+    """Runs equal work once for all who ask while it runs.
+
+    A waiter that is cancelled leaves the others alone; when the last one is, so is the work.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[K, _Shared[V]] = {}
+
+    async def run(self, key: K, start: Callable[[], Awaitable[V]]) -> V:
+        """The result of ``start()``, shared by all who ask for ``key`` until it is there; so is its error."""
+        shared = self._running.get(key)
+        if shared is None:
+            shared = self._running[key] = _Shared(asyncio.ensure_future(_await(start)))
+            shared.task.add_done_callback(lambda _: self._forget(key, shared))
+        shared.waiters += 1
+        try:
+            return await asyncio.shield(shared.task)
+        finally:
+            shared.waiters -= 1
+            if not shared.waiters and not shared.task.done():
+                self._forget(key, shared)
+                shared.task.cancel()
+
+    def _forget(self, key: K, shared: _Shared[V]) -> None:
+        if self._running.get(key) is shared:
+            del self._running[key]
+
+
+async def _await(start: Callable[[], Awaitable[V]]) -> V:
+    return await start()

@@ -1,0 +1,107 @@
+import asyncio
+
+import pytest
+
+from service.tasks import Coalescer, together
+
+
+async def test_together_keeps_the_order() -> None:
+    async def after(ticks: int) -> int:
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        return ticks
+
+    assert await together(after(ticks) for ticks in (3, 1, 2)) == [3, 1, 2]
+
+
+async def test_together_raises_the_first_error_itself_once_the_others_have_ended() -> None:
+    ended: list[str] = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            ended.append("forever")
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("first")
+
+    with pytest.raises(KeyError, match="first"):
+        await together([forever(), fail()])
+    assert ended == ["forever"]
+
+
+async def test_equal_work_runs_once() -> None:
+    coalescer: Coalescer[str, int] = Coalescer()
+    calls = 0
+
+    async def work() -> int:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        return calls
+
+    assert await asyncio.gather(*(coalescer.run("a", work) for _ in range(5))) == [1] * 5
+    assert await coalescer.run("a", work) == 2
+    assert await asyncio.gather(coalescer.run("a", work), coalescer.run("b", work)) == [4, 4]
+
+
+async def test_an_error_is_shared_and_then_forgotten() -> None:
+    coalescer: Coalescer[str, int] = Coalescer()
+
+    async def fail() -> int:
+        await asyncio.sleep(0)
+        raise ValueError("no")
+
+    async def succeed() -> int:
+        return 1
+
+    results = await asyncio.gather(*(coalescer.run("a", fail) for _ in range(3)), return_exceptions=True)
+    assert [str(result) for result in results] == ["no"] * 3
+    assert await coalescer.run("a", succeed) == 1
+
+
+async def test_a_cancelled_waiter_leaves_the_others_alone() -> None:
+    coalescer: Coalescer[str, str] = Coalescer()
+    release = asyncio.Event()
+
+    async def work() -> str:
+        await release.wait()
+        return "done"
+
+    one, other = (asyncio.ensure_future(coalescer.run("a", work)) for _ in range(2))
+    await asyncio.sleep(0)
+    one.cancel()
+    await asyncio.sleep(0)
+    release.set()
+    assert await other == "done"
+    assert one.cancelled()
+
+
+async def test_the_last_waiter_takes_the_work_with_it_and_a_newcomer_starts_afresh() -> None:
+    coalescer: Coalescer[str, str] = Coalescer()
+    cancelled = 0
+
+    async def work() -> str:
+        nonlocal cancelled
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled += 1
+            await asyncio.sleep(0)
+            raise
+        return "never"
+
+    async def fresh() -> str:
+        return "fresh"
+
+    waiter = asyncio.ensure_future(coalescer.run("a", work))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiter.cancel()
+    await asyncio.sleep(0)
+    assert await coalescer.run("a", fresh) == "fresh"
+    assert cancelled == 1
+    assert waiter.cancelled()
