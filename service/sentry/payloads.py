@@ -1,0 +1,218 @@
+"""What we read of Sentry's JSON, as typed structs. What we do not read is ignored; what any version omits is optional.
+
+Shapes hold for Sentry 23.7 and later; field names are Sentry's, in our spelling.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from service.errors import UpstreamInvalid
+
+T = TypeVar("T")
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""Always aware."""
+
+
+class Payload(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """An object out of Sentry's JSON. Never part of a reference cycle, so kept from the garbage collector."""
+
+
+class MemberEmail(Payload, frozen=True, rename=None):
+    """One of a user's addresses."""
+
+    email: str
+    is_verified: bool = False
+
+
+class Avatar(Payload, frozen=True):
+    """Where a user's picture comes from."""
+
+    avatar_type: str | None = None
+    avatar_url: str | None = None
+
+
+class MemberUser(Payload, frozen=True):
+    """The account of a member who has joined; ``id`` is the user id, which issues and webhooks name."""
+
+    id: str
+    name: str | None = None
+    username: str | None = None
+    email: str | None = None
+    avatar_url: str | None = None
+    avatar: Avatar | None = None
+    is_active: bool | None = None
+    is_suspended: bool | None = None
+    has2fa: bool | None = None
+    emails: list[MemberEmail] | None = None
+    date_joined: Instant | None = None
+    last_login: Instant | None = None
+    last_active: Instant | None = None
+
+
+class Role(Payload, frozen=True):
+    """A role's id and label."""
+
+    id: str
+    name: str | None = None
+
+
+class GroupRole(Payload, frozen=True):
+    """A role that a member has through a team (Sentry 23.7)."""
+
+    team_slug: str
+    role: Role
+
+
+class TeamRole(Payload, frozen=True):
+    """A member's role in one team; None means the team's default."""
+
+    team_slug: str
+    role: str | None = None
+
+
+class Member(Payload, frozen=True):
+    """A row of ``organizations/{}/members/`` or ``teams/{}/{}/members/``; ``id`` is the member id.
+
+    An invite has no ``user``. ``flags`` has keys such as ``member-limit:restricted``.
+    """
+
+    id: str
+    email: str | None = None
+    name: str | None = None
+    user: MemberUser | None = None
+    org_role: str | None = None
+    role: str | None = None
+    role_name: str | None = None
+    pending: bool = False
+    expired: bool = False
+    flags: Mapping[str, bool] | None = None
+    date_created: Instant | None = None
+    invite_status: str | None = None
+    inviter_name: str | None = None
+    group_org_roles: list[GroupRole] | None = None
+    team_role: str | None = None
+    team_slug: str | None = None
+
+
+class MemberDetail(Member, frozen=True):
+    """``organizations/{}/members/{}/``: a row, the slugs of the member's teams, and the labels of roles."""
+
+    teams: list[str] | None = None
+    team_roles: list[TeamRole] | None = None
+    org_role_list: list[Role] | None = None
+    team_role_list: list[Role] | None = None
+
+
+class Team(Payload, frozen=True):
+    """A row of ``organizations/{}/teams/``. ``org_role`` is the role it gives its members (Sentry 23.7)."""
+
+    id: str
+    slug: str
+    name: str | None = None
+    member_count: int | None = None
+    date_created: Instant | None = None
+    org_role: str | None = None
+
+
+class Project(Payload, frozen=True):
+    """A row of ``organizations/{}/projects/``."""
+
+    id: str
+    slug: str
+    name: str | None = None
+
+
+class OrganizationLinks(Payload, frozen=True):
+    """Where an organization lives."""
+
+    region_url: str | None = None
+    organization_url: str | None = None
+
+
+class Organization(Payload, frozen=True):
+    """A row of ``organizations/``, or ``organizations/{}/``, which alone has the list of roles."""
+
+    id: str
+    slug: str
+    name: str | None = None
+    links: OrganizationLinks | None = None
+    org_role_list: list[Role] | None = None
+
+
+class TokenGrant(Payload, frozen=True):
+    """What a credential may do."""
+
+    scopes: list[str] = []
+
+
+class RootUser(Payload, frozen=True):
+    """Who a credential acts for."""
+
+    id: str
+    name: str | None = None
+    email: str | None = None
+    username: str | None = None
+
+
+class ApiRoot(Payload, frozen=True):
+    """``/api/0/``: answers 200 to anybody; only with ``auth`` is the credential valid."""
+
+    version: str | None = None
+    auth: TokenGrant | None = None
+    user: RootUser | None = None
+
+
+class Region(Payload, frozen=True):
+    """A region of sentry.io in which the user has organizations."""
+
+    name: str
+    url: str
+
+
+class Regions(Payload, frozen=True):
+    """``users/me/regions/``."""
+
+    regions: list[Region]
+
+
+class SentryApp(Payload, frozen=True):
+    """An integration."""
+
+    slug: str
+    uuid: str | None = None
+
+
+class OrganizationSlug(Payload, frozen=True):
+    """An organization known by its slug alone."""
+
+    slug: str
+
+
+class Installation(Payload, frozen=True):
+    """``sentry-app-installations/{}/``."""
+
+    uuid: str
+    app: SentryApp
+    organization: OrganizationSlug
+    status: str | None = None
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Decode JSON into ``kind``. Raises :class:`UpstreamInvalid`, which names the place but never a value."""
+    try:
+        return _decoder(kind).decode(body)  # type: ignore[no-any-return,arg-type]  # kept by type, which mypy cannot say
+    except msgspec.ValidationError as error:
+        place = str(error).rpartition(" - at ")[2]
+        raise UpstreamInvalid(f"Sentry's answer has another shape than expected, at {place[:100]}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UpstreamInvalid("Sentry's answer is not valid JSON.") from None
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)

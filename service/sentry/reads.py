@@ -1,0 +1,158 @@
+"""Typed reads of Sentry, each a small function of a client and an account."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from service.sentry.client import Account, Query, SentryClient
+from service.sentry.paths import ApiPath
+from service.sentry.payloads import (
+    ApiRoot,
+    Installation,
+    Member,
+    MemberDetail,
+    Organization,
+    Project,
+    Region,
+    Regions,
+    Team,
+    decode,
+)
+
+T = TypeVar("T")
+
+PAGE_SIZE = 100
+"""Sentry's largest page. It stays the same during a walk: changing it skips rows."""
+
+_MOST_PAGES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A slice of one of Sentry's lists. ``page_cursor`` is the one that fetched it; None is the first page."""
+
+    items: list[T]
+    body: bytes
+    page_cursor: str | None
+    next_cursor: str | None
+    previous_cursor: str | None
+
+    @property
+    def raw(self) -> list[msgspec.Raw]:
+        """Each item's untouched JSON, in the order of ``items``; scanned anew on each use."""
+        return decode(self.body, list[msgspec.Raw])
+
+
+async def fetch_page(
+    client: SentryClient,
+    account: Account,
+    kind: type[T],
+    path: ApiPath,
+    query: Query = (),
+    *,
+    cursor: str | None = None,
+    page_size: int = PAGE_SIZE,
+    control: bool = False,
+) -> Page[T]:
+    """One page of any list that Sentry pages with ``per_page`` and ``cursor``.
+
+    Raises :class:`UpstreamInvalid` where the answer is not a list of ``kind``, and what :meth:`SentryClient.get` does.
+    """
+    parameters = [*query, ("per_page", str(page_size))]
+    if cursor is not None:
+        parameters.append(("cursor", cursor))
+    response = await client.get(account, path, parameters, control=control)
+    after, before = response.links.next, response.links.previous
+    return Page(
+        items=decode(response.body, list[kind]),  # type: ignore[valid-type]  # a type made at run time
+        body=response.body,
+        page_cursor=cursor,
+        next_cursor=after.cursor if after and after.results else None,
+        previous_cursor=before.cursor if before and before.results else None,
+    )
+
+
+async def fetch_all(
+    client: SentryClient, account: Account, kind: type[T], path: ApiPath, query: Query = (), *, control: bool = False
+) -> list[T]:
+    """Every item of a list, page by page; at most 10 000, where a list without an end is cut."""
+    items: list[T] = []
+    cursor: str | None = None
+    for _ in range(_MOST_PAGES):
+        page = await fetch_page(client, account, kind, path, query, cursor=cursor, control=control)
+        items += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return items
+
+
+async def fetch_members(
+    client: SentryClient,
+    account: Account,
+    *,
+    query: str | None = None,
+    cursor: str | None = None,
+    page_size: int = PAGE_SIZE,
+    team: str | None = None,
+) -> Page[Member]:
+    """A page of the organization's members, or of one team's (by slug), in the order of member ids.
+
+    ``query`` is in Sentry's search syntax (``email:a email:b``, ``id:1``, ``role:owner``, free text).
+    """
+    path = (
+        ApiPath.of("organizations", account.organization, "members")
+        if team is None
+        else ApiPath.of("teams", account.organization, team, "members")
+    )
+    search = [("query", query)] if query is not None else []
+    return await fetch_page(client, account, Member, path, search, cursor=cursor, page_size=page_size)
+
+
+async def fetch_member_detail(client: SentryClient, account: Account, member_id: str) -> tuple[MemberDetail, bytes]:
+    """One member with teams and roles, and the untouched JSON."""
+    response = await client.get(account, ApiPath.of("organizations", account.organization, "members", member_id))
+    return decode(response.body, MemberDetail), response.body
+
+
+async def fetch_teams(client: SentryClient, account: Account) -> list[Team]:
+    """All teams of the organization, without their projects."""
+    path = ApiPath.of("organizations", account.organization, "teams")
+    return await fetch_all(client, account, Team, path, [("detailed", "0")])
+
+
+async def fetch_projects(client: SentryClient, account: Account) -> list[Project]:
+    """All projects of the organization."""
+    return await fetch_all(client, account, Project, ApiPath.of("organizations", account.organization, "projects"))
+
+
+async def fetch_root(client: SentryClient, account: Account) -> ApiRoot:
+    """What the credential is: its scopes and its user. ``auth`` is None where Sentry does not know it."""
+    return decode((await client.get(account, ApiPath.of(), control=True)).body, ApiRoot)
+
+
+async def fetch_organizations(client: SentryClient, account: Account) -> list[Organization]:
+    """The organizations that the credential sees on ``account.api``; empty for an integration's token."""
+    return await fetch_all(client, account, Organization, ApiPath.of("organizations"))
+
+
+async def fetch_organization(client: SentryClient, account: Account) -> Organization:
+    """The account's organization, without its teams and projects."""
+    path = ApiPath.of("organizations", account.organization)
+    return decode((await client.get(account, path, [("detailed", "0")])).body, Organization)
+
+
+async def fetch_regions(client: SentryClient, account: Account) -> list[Region]:
+    """The regions of sentry.io in which the user has organizations.
+
+    Self-hosted and older Sentrys answer 403 or 404: :class:`MissingScope` or :class:`UpstreamNotFound`.
+    """
+    response = await client.get(account, ApiPath.of("users", "me", "regions"), control=True)
+    return decode(response.body, Regions).regions
+
+
+async def fetch_installation(client: SentryClient, account: Account, installation_id: str) -> Installation:
+    """An integration's installation: its organization and status."""
+    path = ApiPath.of("sentry-app-installations", installation_id)
+    return decode((await client.get(account, path, control=True)).body, Installation)
