@@ -1,9 +1,20 @@
-"""Column types shared by the tables: aware UTC times and JSON, alike on SQLite and PostgreSQL."""
+"""Column types shared by the tables: aware UTC times, JSON and words, alike on SQLite and PostgreSQL."""
 
+import enum
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, TypeDecorator
+from sqlalchemy import JSON, Column, DateTime, Dialect, Enum, TypeDecorator
+from sqlmodel import SQLModel
+
+# Every constraint has a name that a migration can use on either database; set before the first table is defined.
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -35,6 +46,19 @@ def utc_column(*, nullable: bool = True, index: bool = False) -> Column[Any]:
 def json_column(*, nullable: bool = True) -> Column[Any]:
     """A JSON column; None is stored as SQL NULL."""
     return Column(JSON(none_as_null=True), nullable=nullable)
+
+
+def word_column(words: type[enum.StrEnum], *, length: int) -> Column[Any]:
+    """A column of an enum's values, stored as text: a new word needs no migration."""
+    values = Enum(
+        words,
+        native_enum=False,
+        create_constraint=False,
+        length=length,
+        values_callable=lambda members: [member.value for member in members],
+        validate_strings=True,
+    )
+    return Column(values, nullable=False)
 
 
 def now() -> datetime:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Field, SQLModel
 
-from service.columns import json_column, utc_column
+from service.columns import json_column, utc_column, word_column
 from service.tenants.caller import Role
 
 
@@ -31,7 +31,7 @@ class ApiKeyRecord(SQLModel, table=True):
     name: str = Field(max_length=200)
     prefix: str = Field(unique=True, max_length=32)
     digest: bytes
-    role: Role = Field(max_length=16)
+    role: Role = Field(sa_column=word_column(Role, length=16))
     connection_ids: list[str] | None = Field(default=None, sa_column=json_column())
     external_ids: list[str] | None = Field(default=None, sa_column=json_column())
     created_at: datetime = Field(sa_column=utc_column(nullable=False))

@@ -1,0 +1,120 @@
+"""Fixtures: a fresh migrated database for each test, on SQLite and on a real PostgreSQL."""
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from service.db import Database
+
+
+class PostgresServer:
+    """A PostgreSQL of this test process's own, in a process that ends with it."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("postgres_server.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._url = self._read_line()
+        self._numbers = itertools.count()
+
+    def url(self, name: str) -> str:
+        return self._url.replace("{name}", name)
+
+    @contextlib.contextmanager
+    def database(self, template: str) -> Iterator[str]:
+        """The URL of a new database, copied from ``template``; dropped at the end."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        yield self.url(name)
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def execute(self, statement: str) -> None:
+        async def execute() -> None:
+            connection = await asyncpg.connect(self.url("postgres"))  # type: ignore[no-untyped-call]  # no types
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(execute())
+
+    def stop(self) -> None:
+        """Stop at once, as a crash would."""
+        self._command("stop")
+
+    def start(self) -> None:
+        self._command("start")
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        assert self._process.wait(30) == 0
+        self._process.stdout.close()
+
+    def _command(self, word: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        assert self._read_line() == "done"
+
+    def _read_line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line, "the PostgreSQL of the tests did not start; see its messages above"
+        return line
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running server with a database ``migrated`` to copy."""
+    server = PostgresServer()
+
+    server.execute("CREATE DATABASE migrated")
+    asyncio.run(_migrate(server.url("migrated")))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a migrated database that holds no rows."""
+    if request.param == "sqlite":
+        path = tmp_path / "test.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        with server.database("migrated") as url:
+            yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A migrated database that holds no rows."""
+    database = Database(database_url)
+    yield database
+    await database.dispose()
+
+
+async def _migrate(url: str) -> None:
+    database = Database(url)
+    await database.migrate()
+    await database.dispose()
