@@ -45,7 +45,7 @@ async def test_equal_work_runs_once() -> None:
 
     assert await asyncio.gather(*(coalescer.run("a", work) for _ in range(5))) == [1] * 5
     assert await coalescer.run("a", work) == 2
-    assert await asyncio.gather(coalescer.run("a", work), coalescer.run("b", work)) == [4, 4]
+    assert list(await asyncio.gather(coalescer.run("a", work), coalescer.run("b", work))) == [4, 4]
 
 
 async def test_an_error_is_shared_and_then_forgotten() -> None:
