@@ -7,14 +7,13 @@ remember the result for seconds, or ask for the details of just these members. B
 import math
 from collections.abc import Sequence
 
-import msgspec
 from cachetools import TTLCache
 
-from service.directory.members import PAGE_SIZE, MemberReader, Source
+from service.directory.members import MemberReader, Source
 from service.directory.user import Group
 from service.sentry.client import SentryClient
 from service.sentry.payloads import MemberDetail, Team
-from service.sentry.reads import fetch_member_detail, fetch_teams
+from service.sentry.reads import PAGE_SIZE, fetch_member_detail, fetch_teams
 from service.tasks import Coalescer, together
 
 _MOST_REMEMBERED = 1000  # connections
@@ -51,7 +50,7 @@ class GroupReader:
             return {detail.id: _groups_of(detail, teams) for detail, _ in details}
         return await self._walking.run(key, lambda: self._walk(source, teams))
 
-    async def detail(self, source: Source, member_id: str) -> tuple[MemberDetail, msgspec.Raw]:
+    async def detail(self, source: Source, member_id: str) -> tuple[MemberDetail, bytes]:
         """A member's details and their untouched JSON (``GET organizations/{o}/members/{id}/``)."""
         return await fetch_member_detail(self._client, source.account, member_id)
 
@@ -83,10 +82,10 @@ def _key(source: Source) -> tuple[str, str]:
 
 
 def _group(team: Team, role: str | None) -> Group:
-    return Group(id=team.id, slug=team.slug, name=team.name, role=role)
+    return Group(id=team.id, slug=team.slug, name=team.name or team.slug, role=role)
 
 
 def _groups_of(detail: MemberDetail, teams: Sequence[Team]) -> list[Group]:
-    roles = {row.team_slug: row.role for row in detail.team_roles}
-    mine = set(detail.teams) | set(roles)
+    roles = {row.team_slug: row.role for row in detail.team_roles or ()}
+    mine = {*(detail.teams or ()), *roles}
     return [_group(team, roles.get(team.slug)) for team in teams if team.slug in mine]

@@ -6,7 +6,7 @@ Two ways, chosen by what the list asks for. A *walk* follows Sentry's own pages 
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -200,7 +200,9 @@ async def walk_backward(source: PageSource, connection_ids: Sequence[str], count
     return found
 
 
-async def _backward(source: PageSource, connection_id: str, before: Position) -> AsyncIterator[tuple[User, Position]]:
+async def _backward(
+    source: PageSource, connection_id: str, before: Position
+) -> AsyncGenerator[tuple[User, Position], None]:
     """One connection's users from the one before ``before`` (or from its last) back to its first."""
     if connection_id == before.connection_id:
         pages = [await source(connection_id, before.page_cursor)]

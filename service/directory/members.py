@@ -1,19 +1,16 @@
 """Reading a connection's members from Sentry as users: pages, and look-ups by key in as few calls as can be."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from service.directory.listing import UserPage
-from service.directory.user import Organization, User
+from service.directory.user import Organization, RawRows, User
 from service.errors import BadInput
 from service.sentry.client import Account, SentryClient
 from service.sentry.payloads import Member
-from service.sentry.reads import Page, fetch_members
+from service.sentry.reads import PAGE_SIZE, Page, fetch_members
 from service.tasks import together
 
-PAGE_SIZE = 100
 _MOST_QUERY = 6000  # characters of a look-up's query: the whole request line stays under the usual 8 KiB
 
 
@@ -33,7 +30,7 @@ class MemberReader:
 
     async def page(self, source: Source, page_cursor: str | None, *, search: str | None = None) -> UserPage:
         """One page of a connection's users, in Sentry's order. Raises UpstreamError."""
-        page = await fetch_members(self._client, source.account, query=search, cursor=page_cursor, page_size=PAGE_SIZE)
+        page = await fetch_members(self._client, source.account, query=search, cursor=page_cursor)
         return _build_page(source, page)
 
     async def pages(
@@ -42,9 +39,7 @@ class MemberReader:
         """Every page of a connection's users, or of one team's. Raises UpstreamError."""
         cursor: str | None = None
         while True:
-            page = await fetch_members(
-                self._client, source.account, query=search, cursor=cursor, page_size=PAGE_SIZE, team=team
-            )
+            page = await fetch_members(self._client, source.account, query=search, cursor=cursor, team=team)
             yield _build_page(source, page)
             if (cursor := page.next_cursor) is None:
                 return
@@ -106,11 +101,9 @@ def _chunks(tokens: Sequence[str]) -> Iterable[str]:
 
 
 def _build_page(source: Source, page: Page[Member]) -> UserPage:
-    build: Callable[[Member, msgspec.Raw], User] = lambda member, raw: User(  # noqa: E731
-        source.account.connection_id, source.organization, member, raw
-    )
+    connection_id, organization, rows = source.account.connection_id, source.organization, RawRows(page.body)
     return UserPage(
-        users=list(map(build, page.items, page.raw)),
+        users=[User(connection_id, organization, member, rows, index) for index, member in enumerate(page.items)],
         page_cursor=page.page_cursor,
         next_cursor=page.next_cursor,
         previous_cursor=page.previous_cursor,

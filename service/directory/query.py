@@ -101,7 +101,7 @@ def _split_roles(roles: tuple[str, ...], tokens: list[str], checks: list[Callabl
     if roles and all(_PLAIN_VALUE.match(role) for role in roles):
         tokens.extend(f"role:{role}" for role in dict.fromkeys(roles))
     else:
-        checks.append(lambda user: user.member.organization_role in roles)
+        checks.append(lambda user: user.organization_role in roles)
 
 
 def _split_statuses(statuses: frozenset[UserStatus], tokens: list[str], checks: list[Callable[[User], bool]]) -> None:

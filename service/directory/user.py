@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from service.ids import build_user_id
-from service.sentry.payloads import Member
+from service.sentry.payloads import Member, decode
 
 
 class UserStatus(enum.StrEnum):
@@ -53,17 +53,33 @@ class Group(msgspec.Struct, frozen=True, gc=False):
     role: str | None
 
 
+class RawRows:
+    """The untouched JSON of a page's rows, cut out of its body only where somebody asks."""
+
+    __slots__ = ("_body", "_rows")
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._rows: list[msgspec.Raw] | None = None
+
+    def __getitem__(self, index: int) -> msgspec.Raw:
+        if self._rows is None:
+            self._rows = decode(self._body, list[msgspec.Raw])
+        return self._rows[index]
+
+
 class User(msgspec.Struct, frozen=True, gc=False):
     """A member of a connection's organization in the unified shape.
 
     Holds Sentry's typed payload and answers each unified field from it when asked, so that unselected fields cost
-    nothing. ``raw`` is the member's untouched JSON.
+    nothing. Its untouched JSON is the row at ``index`` of ``rows``.
     """
 
     connection_id: str
     organization: Organization
     member: Member
-    raw: msgspec.Raw
+    rows: RawRows
+    index: int
 
     @property
     def id(self) -> str:
@@ -100,7 +116,7 @@ class User(msgspec.Struct, frozen=True, gc=False):
     def emails(self) -> list[Email]:
         """All addresses, the primary one first."""
         primary = (self.email or "").casefold()
-        known = self.member.user.emails if self.member.user else ()
+        known = (self.member.user.emails if self.member.user else None) or ()
         found = [Email(row.email, row.email.casefold() == primary, row.is_verified) for row in known]
         if self.email and not any(row.is_primary for row in found):
             found.append(Email(self.email, is_primary=True, is_verified=None))
@@ -111,7 +127,7 @@ class User(msgspec.Struct, frozen=True, gc=False):
         """Where the person stands: joined and usable, restricted by the plan's member limit, invited, or expired."""
         if self.member.pending:
             return UserStatus.EXPIRED if self.member.expired else UserStatus.INVITED
-        return UserStatus.RESTRICTED if self.member.flags.get("member-limit:restricted") else UserStatus.ACTIVE
+        return UserStatus.RESTRICTED if (self.member.flags or {}).get("member-limit:restricted") else UserStatus.ACTIVE
 
     @property
     def is_email_verified(self) -> bool | None:
@@ -131,13 +147,23 @@ class User(msgspec.Struct, frozen=True, gc=False):
     @property
     def roles(self) -> list[Role]:
         """The member's own organization role, then those that teams give (older servers)."""
-        own = self.member.organization_role
-        found = [Role(own, self.member.role_name or own.title(), self.organization.id)] if own else []
-        found.extend(
-            Role(given.role.id, given.role.name, self.organization.id, given.team_slug)
-            for given in self.member.group_org_roles
-        )
+        found = []
+        if own := self.organization_role:
+            found.append(Role(own, self.member.role_name or own.title(), self.organization.id))
+        for given in self.member.group_org_roles or ():
+            label = given.role.name or given.role.id.title()
+            found.append(Role(given.role.id, label, self.organization.id, given.team_slug))
         return found
+
+    @property
+    def organization_role(self) -> str | None:
+        """The id of the member's own organization role: Sentry's ``orgRole``, ``role`` on older servers."""
+        return self.member.org_role or self.member.role
+
+    @property
+    def remote_data(self) -> msgspec.Raw:
+        """Sentry's payload, untouched."""
+        return self.rows[self.index]
 
     @property
     def organizations(self) -> list[Organization]:
