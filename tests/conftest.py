@@ -1,3 +1,3 @@
-from tests.databases import database, database_url, postgres, sqlite_template
+from tests.databases import database, database_url, postgres, postgres_url, sqlite_template, sqlite_url
 
-__all__ = ["database", "database_url", "postgres", "sqlite_template"]
+__all__ = ["database", "database_url", "postgres", "postgres_url", "sqlite_template", "sqlite_url"]

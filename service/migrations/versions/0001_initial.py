@@ -49,7 +49,7 @@ def upgrade() -> None:
         sa.Column("scopes", sa.JSON(), nullable=False),
         sa.Column("control_origin", sa.String(500), nullable=False),
         sa.Column("api_origin", sa.String(500), nullable=False),
-        sa.Column("organization_id", sa.String(64), nullable=False),
+        sa.Column("organization_id", sa.String(64)),
         sa.Column("organization_slug", sa.String(200), nullable=False),
         sa.Column("organization_name", sa.String(200), nullable=False),
         sa.Column("installation_id", sa.String(64)),

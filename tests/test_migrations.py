@@ -1,0 +1,129 @@
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+from sqlmodel import SQLModel
+
+import service.connections.models
+import service.tenants.models
+from service.columns import now
+from service.db import Database
+from service.errors import ConfigurationError
+from service.tenants.models import TenantRecord
+from tests.databases import PostgresServer
+
+Result = TypeVar("Result")
+MODELS = (service.connections.models, service.tenants.models)  # imported, so that SQLModel.metadata is whole
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.db"
+    else:
+        postgres: PostgresServer = request.getfixturevalue("postgres")
+        with postgres.database("template1") as url:
+            yield url
+
+
+async def inspected(database: Database, look: Callable[[Connection], Result]) -> Result:
+    async with database.session() as session:
+        return await (await session.connection()).run_sync(look)
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+async def test_migrations_make_exactly_what_the_models_say(database: Database):
+    def compare(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return list(compare_metadata(context, SQLModel.metadata))
+
+    assert await inspected(database, compare) == []
+    assert await inspected(database, tables) == {*SQLModel.metadata.tables, "alembic_version"}
+
+
+async def test_constraints_have_the_names_that_the_models_say(database: Database):
+    def named(connection: Connection) -> set[str | None]:
+        found = inspect(connection)
+        return {
+            constraint["name"]
+            for table in SQLModel.metadata.tables
+            for constraint in [
+                *found.get_foreign_keys(table),
+                *found.get_unique_constraints(table),
+                found.get_pk_constraint(table),
+            ]
+        }
+
+    expected = {constraint.name for table in SQLModel.metadata.tables.values() for constraint in table.constraints}
+    assert await inspected(database, named) == expected
+
+
+async def test_every_migration_goes_up_and_down(empty_url: str):
+    database = Database(empty_url)
+    await database.migrate()
+    revisions = [script.revision for script in ScriptDirectory("service/migrations").walk_revisions()]
+    for revision in [*revisions[1:], "base"]:
+        await database.downgrade(revision)
+    assert await inspected(database, tables) == {"alembic_version"}
+    await database.migrate()
+    assert await inspected(database, tables) >= set(SQLModel.metadata.tables)
+    await database.dispose()
+
+
+async def test_migrating_again_changes_nothing(database: Database):
+    async with database.session() as session:
+        session.add(TenantRecord(id="ten_1", name="acme", created_at=now()))
+        await session.commit()
+    await database.migrate()
+    async with database.session() as session:
+        assert await session.get(TenantRecord, "ten_1") is not None
+
+
+async def test_replicas_that_start_together_take_turns(empty_url: str):
+    replicas = [Database(empty_url) for _ in range(4)]
+    await asyncio.gather(*(replica.migrate() for replica in replicas))
+    await replicas[0].check_schema()
+    for replica in replicas:
+        await replica.dispose()
+
+
+async def test_tables_of_another_version_are_told(empty_url: str):
+    database = Database(empty_url)
+    if database.dialect == "postgresql":
+        await database.ping()
+    with pytest.raises(ConfigurationError, match="at revision none; this version needs 0001") as caught:
+        await database.check_schema()
+    assert caught.value.cure == "Run `sentry-graph migrate`."
+    await database.migrate()
+    await database.check_schema()
+    async with database.session() as session:
+        await (await session.connection()).execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await session.commit()
+    with pytest.raises(ConfigurationError, match="at revision 9999"):
+        await database.check_schema()
+    with pytest.raises(ConfigurationError, match="cannot be migrated"):
+        await database.migrate()
+    await database.dispose()
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str):
+    database = Database(empty_url)
+    await database.migrate()
+    await database.downgrade("base")
+    async with database.session() as session:
+        # The last table that the migration makes is in its way.
+        await (await session.connection()).execute(text("CREATE TABLE idempotency_keys (x INTEGER)"))
+        await session.commit()
+    with pytest.raises(Exception, match="already exists"):
+        await database.migrate()
+    assert await inspected(database, tables) == {"alembic_version", "idempotency_keys"}
+    await database.dispose()
