@@ -32,11 +32,15 @@ class Binding:
     origin: str
     row: str = ""
 
-    @classmethod
-    def of(cls, connection: ConnectionRecord, column: str, row: str = "") -> "Binding":
-        """The binding of a connection's secret: to both of its origins, where alone it may be sent."""
-        origins = f"{connection.control_origin} {connection.api_origin}"
-        return cls(connection.tenant_id, connection.id, column, origins, row)
+
+def bind_token(connection: ConnectionRecord) -> Binding:
+    """The place of a connection's token."""
+    return Binding(connection.tenant_id, connection.id, "credentials.access_token", _origins(connection))
+
+
+def bind_answer(connection: ConnectionRecord, key: str) -> Binding:
+    """The place of the answer to a write that carried an idempotency key."""
+    return Binding(connection.tenant_id, connection.id, "idempotency_keys.answer", _origins(connection), key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,11 @@ class Vault:
     def fingerprint(self, token: str) -> str:
         """64 hex digits, equal for equal tokens (which share Sentry's rate limit) and telling nothing else."""
         return hmac.new(self._fingerprint_key, token.encode(), hashlib.sha256).hexdigest()
+
+
+def _origins(connection: ConnectionRecord) -> str:
+    """Both of a connection's origins: the only places its secrets have to do with."""
+    return f"{connection.control_origin} {connection.api_origin}"
 
 
 def _associated_data(binding: Binding, key_id: str) -> bytes:

@@ -1,0 +1,61 @@
+"""A few seconds' memory of connections and their sealed credentials: a look-up costs more than the rest of a request.
+
+It holds sealed bytes only, and nothing it gives out has been checked against a caller: the store does that, with
+:func:`service.connections.visibility.is_visible`, on every hit.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cachetools import TTLCache
+
+from service.connections.models import ConnectionRecord, CredentialRecord
+
+SECONDS = 3.0
+"""How late a change made by another process is noticed at most; our own writes are noticed at once."""
+
+_SIZE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A connection and its sealed credential, which is None once the connection is unlinked. Never changed."""
+
+    connection: ConnectionRecord
+    credential: CredentialRecord | None
+
+
+class ConnectionCache:
+    """Connections by (tenant, id) and by (tenant, externalId)."""
+
+    def __init__(self, *, timer: Callable[[], float] = time.monotonic) -> None:
+        self._linked: TTLCache[tuple[str, str], Linked] = TTLCache(_SIZE, SECONDS, timer)
+        self._ids: TTLCache[tuple[str, str], str] = TTLCache(_SIZE, SECONDS, timer)
+        self._writes = 0
+
+    @property
+    def writes(self) -> int:
+        """How many writes there were: note it before reading from the database, and hand it to :meth:`add`."""
+        return self._writes
+
+    def get(self, tenant_id: str, connection_id: str) -> Linked | None:
+        """What is remembered under an id."""
+        return self._linked.get((tenant_id, connection_id))
+
+    def get_by_external_id(self, tenant_id: str, external_id: str) -> Linked | None:
+        """What is remembered under an externalId."""
+        connection_id = self._ids.get((tenant_id, external_id))
+        return self.get(tenant_id, connection_id) if connection_id is not None else None
+
+    def add(self, found: Linked, *, writes: int) -> None:
+        """Remember what was read, unless a write came between: then the reading may be older than the write."""
+        if writes == self._writes:
+            connection = found.connection
+            self._linked[connection.tenant_id, connection.id] = found
+            self._ids[connection.tenant_id, connection.external_id] = connection.id
+
+    def forget(self, tenant_id: str, connection_id: str) -> None:
+        """Forget a connection that was just written."""
+        self._writes += 1
+        self._linked.pop((tenant_id, connection_id), None)

@@ -1,0 +1,311 @@
+"""Connections in the database, as a caller may see and change them."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from types import EllipsisType
+
+from sqlalchemy import ColumnElement, and_, delete, func
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from service.columns import now
+from service.connections.cache import ConnectionCache, Linked
+from service.connections.link_rules import Link, SealedToken, apply_link, is_same_organization, new_connection
+from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialRecord, IdempotencyRecord
+from service.connections.visibility import check_text, is_clean, is_visible, no_such_connection, storable, visible
+from service.db import Database
+from service.errors import Conflict, NotFound
+from service.ids import is_connection_id
+from service.tenants.caller import Caller, Role
+from service.tenants.models import TenantRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFilter:
+    """Which connections to list; all conditions hold together.
+
+    ``name`` is a part of the name, in any case (on SQLite letters outside of ASCII match in their own case only).
+    ``organization`` is a slug.
+    """
+
+    name: str | None = None
+    status: ConnectionStatus | None = None
+    customer_id: str | None = None
+    external_id: str | None = None
+    organization: str | None = None
+
+
+class ConnectionStore:
+    """Reads and changes connections for a caller; what the caller may not see is not there."""
+
+    def __init__(self, database: Database, cache: ConnectionCache | None = None) -> None:
+        self._database = database
+        self._cache = cache or ConnectionCache()
+
+    async def get_many(self, caller: Caller, ids: Iterable[str]) -> dict[str, ConnectionRecord]:
+        """The connections of these ids, without those that are missing or not the caller's."""
+        wanted = {connection_id for connection_id in ids if is_connection_id(connection_id)}
+        found = {connection_id: self._cache.get(caller.tenant_id, connection_id) for connection_id in wanted}
+        missing = [connection_id for connection_id, linked in found.items() if linked is None]
+        loaded = await self._load(caller, col(ConnectionRecord.id).in_(missing)) if missing else []
+        hits = [linked for linked in found.values() if linked and is_visible(caller, linked.connection)]
+        return {linked.connection.id: linked.connection for linked in [*hits, *loaded]}
+
+    async def get_many_by_external_id(self, caller: Caller, external_ids: Iterable[str]) -> dict[str, ConnectionRecord]:
+        """The connections of these externalIds, without those that are missing or not the caller's."""
+        wanted = set(storable(external_ids))
+        found = {text: self._cache.get_by_external_id(caller.tenant_id, text) for text in wanted}
+        missing = [external_id for external_id, linked in found.items() if linked is None]
+        loaded = await self._load(caller, col(ConnectionRecord.external_id).in_(missing)) if missing else []
+        hits = [linked for linked in found.values() if linked and is_visible(caller, linked.connection)]
+        return {linked.connection.external_id: linked.connection for linked in [*hits, *loaded]}
+
+    async def get_linked(self, caller: Caller, connection_id: str, *, fresh: bool = False) -> Linked:
+        """A connection with its sealed credential; ``fresh`` reads past the cache. Raises :class:`NotFound`."""
+        linked = None if fresh else self._cache.get(caller.tenant_id, connection_id)
+        if linked is None and is_connection_id(connection_id):
+            loaded = await self._load(caller, col(ConnectionRecord.id) == connection_id)
+            linked = loaded[0] if loaded else None
+        if linked is None or not is_visible(caller, linked.connection):
+            raise no_such_connection()
+        return linked
+
+    async def page(
+        self,
+        caller: Caller,
+        wanted: ConnectionFilter = ConnectionFilter(),
+        *,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+    ) -> list[ConnectionRecord]:
+        """At most ``limit`` connections in the order of their ids (which is that of their birth).
+
+        ``after`` and ``before`` are ids, exclusive. With ``before`` and without ``after`` they are the last ones.
+        """
+        conditions = _conditions(wanted)
+        if conditions is None or not is_clean(f"{after}{before}"):
+            return []
+        if after is not None:
+            conditions.append(col(ConnectionRecord.id) > after)
+        if before is not None:
+            conditions.append(col(ConnectionRecord.id) < before)
+        is_backward = before is not None and after is None
+        order = col(ConnectionRecord.id).desc() if is_backward else col(ConnectionRecord.id).asc()
+        statement = select(ConnectionRecord).where(*visible(caller), *conditions).order_by(order).limit(limit)
+        async with self._database.session() as session:
+            found = list(await session.exec(statement))
+        return found[::-1] if is_backward else found
+
+    async def count(self, caller: Caller, wanted: ConnectionFilter = ConnectionFilter()) -> int:
+        """How many connections the filter matches."""
+        conditions = _conditions(wanted)
+        if conditions is None:
+            return 0
+        statement = select(func.count()).select_from(ConnectionRecord).where(*visible(caller), *conditions)
+        async with self._database.session() as session:
+            return (await session.exec(statement)).one()
+
+    async def link(
+        self, caller: Caller, link: Link, seal: Callable[[ConnectionRecord], SealedToken]
+    ) -> ConnectionRecord:
+        """Store a connection and its credential, replacing what its externalId already had, in one transaction.
+
+        ``seal`` is called with the connection as it will be stored: its id and origins are what the secret is bound
+        to. An externalId stands for one organization while it is linked: another one raises :class:`Conflict`. Once
+        unlinked, another organization takes the externalId over as a new connection, under a new id, since users' ids
+        name members of the old one. Raises :class:`Forbidden` unless the caller is an admin who sees (or, for a new
+        connection, owns) it.
+        """
+        caller.require(Role.ADMIN)
+
+        async def work(session: AsyncSession) -> ConnectionRecord:
+            found = await self._find_to_replace(session, caller, link)
+            connection = found or new_connection(caller, link)
+            moved = found is not None and _origins(connection) != (link.control_origin, link.api_origin)
+            apply_link(link, connection)
+            session.add(connection)
+            await session.flush()
+            await self._store_credential(session, connection, seal(connection))
+            if moved:
+                await _forget_answers(session, connection)
+            return connection
+
+        try:
+            connection = await self._database.run_transaction(work)
+        except IntegrityError:  # the same externalId was linked at the same time: now it is there to be replaced
+            connection = await self._database.run_transaction(work)
+        self._cache.forget(connection.tenant_id, connection.id)
+        return connection
+
+    async def update(
+        self,
+        caller: Caller,
+        connection_id: str,
+        *,
+        name: str | None = None,
+        customer_id: str | EllipsisType | None = ...,
+    ) -> ConnectionRecord:
+        """Change the name (None leaves it) and the customerId (``...`` leaves it, None removes it).
+
+        Raises :class:`NotFound`, :class:`Forbidden`, :class:`BadInput`.
+        """
+
+        async def change(_: AsyncSession, connection: ConnectionRecord) -> None:
+            if name is not None:
+                connection.name = check_text("name", name)
+            if not isinstance(customer_id, EllipsisType):
+                connection.customer_id = None if customer_id is None else check_text("customerId", customer_id)
+
+        return await self._change(caller, connection_id, change)
+
+    async def set_projects(
+        self, caller: Caller, connection_id: str, projects: list[dict[str, str]] | None
+    ) -> ConnectionRecord:
+        """Limit the connection to projects ``[{"id", "slug"}]``, or to none but its organization with None.
+
+        Nothing here asks Sentry whether they exist: see :meth:`service.connections.linking.Linker.set_projects`.
+        """
+
+        async def change(_: AsyncSession, connection: ConnectionRecord) -> None:
+            connection.projects = projects
+
+        return await self._change(caller, connection_id, change)
+
+    async def unlink(self, caller: Caller, connection_id: str) -> ConnectionRecord:
+        """Destroy the credential and the remembered answers at once; the connection stays, as unlinked.
+
+        Linking again with the same externalId brings it back under the same id.
+        """
+
+        async def change(session: AsyncSession, connection: ConnectionRecord) -> None:
+            await session.exec(delete(CredentialRecord).where(*_belongs(CredentialRecord, connection)))
+            await _forget_answers(session, connection)
+            connection.status = ConnectionStatus.UNLINKED
+            connection.status_reason = None
+            connection.scopes = []
+            connection.expires_at = None
+
+        return await self._change(caller, connection_id, change)
+
+    async def _change(
+        self,
+        caller: Caller,
+        connection_id: str,
+        change: Callable[[AsyncSession, ConnectionRecord], Awaitable[None]],
+    ) -> ConnectionRecord:
+        caller.require(Role.ADMIN)
+        if not is_connection_id(connection_id):
+            raise no_such_connection()
+
+        async def work(session: AsyncSession) -> ConnectionRecord:
+            statement = select(ConnectionRecord).where(*visible(caller), col(ConnectionRecord.id) == connection_id)
+            connection = (await session.exec(statement.with_for_update())).first()
+            if connection is None:
+                raise no_such_connection()
+            await change(session, connection)
+            connection.updated_at = now()
+            return connection
+
+        changed = await self._database.run_transaction(work)
+        self._cache.forget(caller.tenant_id, connection_id)
+        return changed
+
+    async def _load(self, caller: Caller, condition: ColumnElement[bool]) -> list[Linked]:
+        writes = self._cache.writes
+        joined = and_(
+            col(CredentialRecord.tenant_id) == ConnectionRecord.tenant_id,
+            col(CredentialRecord.connection_id) == ConnectionRecord.id,
+        )
+        statement = (
+            select(ConnectionRecord, CredentialRecord)
+            .join(CredentialRecord, joined, isouter=True)
+            .where(*visible(caller), condition)
+        )
+        async with self._database.session() as session:
+            found = [Linked(connection, credential) for connection, credential in await session.exec(statement)]
+        for linked in found:
+            self._cache.add(linked, writes=writes)
+        return found
+
+    async def _find_to_replace(self, session: AsyncSession, caller: Caller, link: Link) -> ConnectionRecord | None:
+        """The row that the link updates; None where a new one is to be made, which the caller then may."""
+        found = None
+        if link.external_id is not None:
+            statement = select(ConnectionRecord).where(
+                *visible(caller), col(ConnectionRecord.external_id) == link.external_id
+            )
+            found = (await session.exec(statement.with_for_update())).first()
+        if found is None:
+            caller.require_whole_tenant()
+            if link.external_id is not None and is_connection_id(link.external_id):
+                raise no_such_connection()  # it can only be meant as the id of a connection to link again
+            if await session.get(TenantRecord, caller.tenant_id) is None:
+                raise NotFound("There is no such tenant.", cure="Make it with `tenants create`.")
+            return None
+        if is_same_organization(found, link):
+            return found
+        if found.status != ConnectionStatus.UNLINKED:
+            raise Conflict(
+                f"The externalId `{link.external_id}` stands for the organization `{found.organization_slug}` at "
+                f"{found.control_origin}, not for `{link.organization_slug}` at {link.control_origin}.",
+                cure="Use another externalId, or unlink that connection first.",
+            )
+        caller.require_whole_tenant()
+        await session.delete(found)
+        await session.flush()  # before the new row takes the externalId
+        return None
+
+    async def _store_credential(self, session: AsyncSession, connection: ConnectionRecord, token: SealedToken) -> None:
+        stored = await session.get(CredentialRecord, connection.id)
+        credential = stored or CredentialRecord(
+            connection_id=connection.id,
+            tenant_id=connection.tenant_id,
+            version=0,
+            key_id="",
+            access_token=b"",
+            fingerprint="",
+            updated_at=connection.updated_at,
+        )
+        credential.version += 1
+        credential.key_id = token.sealed.key_id
+        credential.access_token = token.sealed.data
+        credential.fingerprint = token.fingerprint
+        credential.updated_at = connection.updated_at
+        session.add(credential)
+
+
+def _conditions(wanted: ConnectionFilter) -> list[ColumnElement[bool]] | None:
+    """The filter as conditions; None where nothing can match."""
+    texts = [wanted.name, wanted.customer_id, wanted.external_id, wanted.organization]
+    if any(text is not None and not is_clean(text) for text in texts):
+        return None
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.name is not None:
+        conditions.append(col(ConnectionRecord.name).icontains(wanted.name, autoescape=True))
+    if wanted.status is not None:
+        conditions.append(col(ConnectionRecord.status) == wanted.status)
+    if wanted.customer_id is not None:
+        conditions.append(col(ConnectionRecord.customer_id) == wanted.customer_id)
+    if wanted.external_id is not None:
+        conditions.append(col(ConnectionRecord.external_id) == wanted.external_id)
+    if wanted.organization is not None:
+        conditions.append(col(ConnectionRecord.organization_slug) == wanted.organization)
+    return conditions
+
+
+def _belongs(
+    table: type[CredentialRecord] | type[IdempotencyRecord], connection: ConnectionRecord
+) -> list[ColumnElement[bool]]:
+    """A row of a connection that the caller was already found to see."""
+    return [col(table.tenant_id) == connection.tenant_id, col(table.connection_id) == connection.id]
+
+
+async def _forget_answers(session: AsyncSession, connection: ConnectionRecord) -> None:
+    """Answers are sealed to the connection's origins, and an idempotency key means nothing to another Sentry."""
+    await session.exec(delete(IdempotencyRecord).where(*_belongs(IdempotencyRecord, connection)))
+
+
+def _origins(connection: ConnectionRecord) -> tuple[str, str]:
+    return connection.control_origin, connection.api_origin

@@ -1,0 +1,381 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import delete
+from sqlmodel import select
+
+from service.columns import now
+from service.connections.cache import SECONDS, ConnectionCache
+from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialRecord, IdempotencyRecord
+from service.connections.store import ConnectionFilter, ConnectionStore
+from service.connections.vault import Sealed, bind_token
+from service.db import Database
+from service.errors import BadInput, Conflict, Forbidden, NotFound
+from service.tenants.caller import Caller, Role
+from tests.connections.factory import ACME, TOKEN, add_connection
+
+MISSING = "con_" + "0" * 26
+
+
+async def credentials(database: Database) -> list[CredentialRecord]:
+    async with database.session() as session:
+        return list(await session.exec(select(CredentialRecord)))
+
+
+async def add_answer(database: Database, connection) -> None:
+    async def work(session) -> None:
+        session.add(
+            IdempotencyRecord(
+                tenant_id=connection.tenant_id,
+                connection_id=connection.id,
+                key="k",
+                request_hash="h",
+                started_at=now(),
+            )
+        )
+
+    await database.run_transaction(work)
+
+
+async def answers(database: Database) -> int:
+    async with database.session() as session:
+        return len(list(await session.exec(select(IdempotencyRecord))))
+
+
+# --- linking ---
+
+
+async def test_a_new_connection_is_its_own_external_id_and_named_after_its_organization(store, vault, admin):
+    connection = await add_connection(store, vault, admin)
+    assert connection.external_id == connection.id
+    assert connection.name == "Acme"
+    assert connection.status is ConnectionStatus.ACTIVE
+    linked = await store.get_linked(admin, connection.id)
+    sealed = Sealed(linked.credential.key_id, linked.credential.access_token)
+    assert vault.open(sealed, bind_token(linked.connection)) == TOKEN.encode()
+    assert linked.credential.version == 1
+
+
+async def test_linking_again_updates_the_same_connection_and_keeps_what_is_not_said(store, vault, admin, database):
+    first = await add_connection(
+        store, vault, admin, "cust", customer_id="c", name="Mine", projects=[{"id": "1", "slug": "web"}]
+    )
+    again = await add_connection(store, vault, admin, "cust", token=TOKEN + "2", organization_slug="acme-renamed")
+    assert again.id == first.id
+    assert (again.customer_id, again.name, again.projects) == ("c", "Mine", [{"id": "1", "slug": "web"}])
+    assert again.organization_slug == "acme-renamed"
+    [credential] = await credentials(database)
+    assert credential.version == 2
+    assert vault.open(Sealed(credential.key_id, credential.access_token), bind_token(again)) == (TOKEN + "2").encode()
+
+
+async def test_linking_by_id_updates_the_connection(store, vault, admin):
+    first = await add_connection(store, vault, admin)
+    assert (await add_connection(store, vault, admin, first.id)).id == first.id
+    with pytest.raises(NotFound):
+        await add_connection(store, vault, admin, MISSING)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"organization_id": "3"},
+        {"organization_id": None, "organization_slug": "other"},
+        {"control_origin": "https://sentry.example", "organization_id": "3"},
+        {"control_origin": "https://sentry.example", "organization_slug": "other"},
+    ],
+)
+async def test_an_external_id_stands_for_one_organization_while_linked(store, vault, admin, other):
+    first = await add_connection(store, vault, admin, "cust")
+    with pytest.raises(Conflict, match="acme"):
+        await add_connection(store, vault, admin, "cust", **other)
+    linked = await store.get_linked(admin, first.id)
+    assert linked.connection == first
+
+
+async def test_once_unlinked_another_organization_takes_the_external_id_over_under_a_new_id(
+    store, vault, admin, database
+):
+    first = await add_connection(store, vault, admin, "cust")
+    await store.unlink(admin, first.id)
+    second = await add_connection(store, vault, admin, "cust", organization_id="3", organization_slug="other")
+    assert second.id != first.id
+    assert set(await store.get_many(admin, [first.id, second.id])) == {second.id}
+    assert (await store.get_many_by_external_id(admin, ["cust"]))["cust"].id == second.id
+    assert len(await credentials(database)) == 1
+
+
+async def test_an_organization_token_that_knows_only_the_slug_keeps_the_id(store, vault, admin):
+    await add_connection(store, vault, admin, "cust")
+    again = await add_connection(store, vault, admin, "cust", organization_id=None)
+    assert again.organization_id == "2"
+
+
+async def test_another_origin_replaces_the_credential_and_drops_the_answers(store, vault, admin, database):
+    first = await add_connection(store, vault, admin, "cust")
+    await add_answer(database, first)
+    [before] = await credentials(database)
+    moved = await add_connection(
+        store, vault, admin, "cust", control_origin="https://sentry.example", api_origin="https://sentry.example"
+    )
+    assert moved.id == first.id
+    [after] = await credentials(database)
+    assert after.access_token != before.access_token
+    assert await answers(database) == 0
+
+
+async def test_the_same_origin_keeps_the_answers(store, vault, admin, database):
+    first = await add_connection(store, vault, admin, "cust")
+    await add_answer(database, first)
+    await add_connection(store, vault, admin, "cust")
+    assert await answers(database) == 1
+
+
+async def test_eight_links_of_one_external_id_at_once_make_one_connection(store, vault, admin, database):
+    made = await asyncio.gather(*(add_connection(store, vault, admin, "cust", token=TOKEN + str(n)) for n in range(8)))
+    assert len({connection.id for connection in made}) == 1
+    [credential] = await credentials(database)
+    assert credential.version == 8
+    assert vault.open(Sealed(credential.key_id, credential.access_token), bind_token(made[0]))
+
+
+async def test_a_seal_that_fails_stores_nothing(store, admin, database):
+    def fail(_):
+        raise RuntimeError("no key")
+
+    with pytest.raises(RuntimeError):
+        await store.link(admin, replace(ACME, external_id="cust"), fail)
+    assert await store.count(admin) == 0
+
+
+async def test_linking_needs_an_admin_of_an_existing_tenant(store, vault, admin):
+    for role in (Role.READ, Role.WRITE):
+        with pytest.raises(Forbidden):
+            await add_connection(store, vault, replace(admin, role=role))
+    with pytest.raises(NotFound, match="tenant"):
+        await add_connection(store, vault, replace(admin, tenant_id="ten_never"))
+
+
+async def test_a_narrowed_admin_links_its_own_connections_again_but_makes_none(store, vault, admin):
+    mine = await add_connection(store, vault, admin, "mine")
+    await add_connection(store, vault, admin, "other")
+    narrowed = replace(admin, external_ids=frozenset({"mine", "new"}))
+    assert (await add_connection(store, vault, narrowed, "mine")).id == mine.id
+    refused = []
+    for external_id in ("other", "new", "never", None):
+        with pytest.raises(Forbidden) as caught:
+            await add_connection(store, vault, narrowed, external_id)
+        refused.append(str(caught.value))
+    assert len(set(refused)) == 1
+    await store.unlink(admin, mine.id)
+    with pytest.raises(Forbidden):
+        await add_connection(store, vault, narrowed, "mine", organization_id="3")
+
+
+# --- changing ---
+
+
+async def test_update_changes_what_it_is_told(store, vault, admin):
+    connection = await add_connection(store, vault, admin, customer_id="c")
+    changed = await store.update(admin, connection.id, name="Other")
+    assert (changed.name, changed.customer_id) == ("Other", "c")
+    changed = await store.update(admin, connection.id, customer_id=None)
+    assert (changed.name, changed.customer_id) == ("Other", None)
+    changed = await store.update(admin, connection.id, customer_id="d")
+    assert changed.updated_at > connection.updated_at
+    assert (await store.get_many(admin, [connection.id]))[connection.id].customer_id == "d"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x" * 201, "a\0b", "\ud800"])
+async def test_update_refuses_what_cannot_be_stored(store, vault, admin, text):
+    connection = await add_connection(store, vault, admin)
+    with pytest.raises(BadInput, match="name"):
+        await store.update(admin, connection.id, name=text)
+    with pytest.raises(BadInput, match="customerId"):
+        await store.update(admin, connection.id, customer_id=text)
+
+
+async def test_projects_are_set_and_lifted(store, vault, admin):
+    connection = await add_connection(store, vault, admin)
+    limited = await store.set_projects(admin, connection.id, [{"id": "1", "slug": "web"}])
+    assert limited.projects == [{"id": "1", "slug": "web"}]
+    assert (await store.set_projects(admin, connection.id, None)).projects is None
+
+
+async def test_unlinking_destroys_the_secret_and_linking_again_keeps_the_id(store, vault, admin, database):
+    connection = await add_connection(store, vault, admin, "cust")
+    await add_answer(database, connection)
+    unlinked = await store.unlink(admin, connection.id)
+    assert unlinked.status is ConnectionStatus.UNLINKED
+    assert unlinked.scopes == []
+    assert await credentials(database) == []
+    assert await answers(database) == 0
+    assert (await store.get_linked(admin, connection.id)).credential is None
+    assert [found.id for found in await store.page(admin, limit=10)] == [connection.id]
+    again = await add_connection(store, vault, admin, "cust")
+    assert again.id == connection.id
+    assert again.status is ConnectionStatus.ACTIVE
+
+
+async def test_changes_need_an_admin(store, vault, admin):
+    connection = await add_connection(store, vault, admin)
+    writer = replace(admin, role=Role.WRITE)
+    for change in (
+        store.update(writer, connection.id, name="x"),
+        store.set_projects(writer, connection.id, None),
+        store.unlink(writer, connection.id),
+    ):
+        with pytest.raises(Forbidden):
+            await change
+
+
+# --- what is not the caller's ---
+
+
+async def every_answer(store: ConnectionStore, caller: Caller, connection_id: str, external_id: str) -> list[object]:
+    """What every operation says about a connection: its result, or its error in full."""
+
+    async def say(operation) -> object:
+        try:
+            return await operation
+        except Exception as error:  # noqa: BLE001  # every error is compared
+            return type(error), str(error), getattr(error, "cure", None)
+
+    return [
+        await say(store.get_many(caller, [connection_id])),
+        await say(store.get_many_by_external_id(caller, [external_id])),
+        await say(store.get_linked(caller, connection_id)),
+        await say(store.get_linked(caller, connection_id, fresh=True)),
+        await say(store.page(caller, ConnectionFilter(external_id=external_id), limit=10)),
+        await say(store.count(caller, ConnectionFilter(external_id=external_id))),
+        await say(store.update(caller, connection_id, name="x")),
+        await say(store.set_projects(caller, connection_id, [])),
+        await say(store.unlink(caller, connection_id)),
+    ]
+
+
+@pytest.mark.parametrize("is_warm", [False, True])
+async def test_foreign_and_missing_are_the_same(store, vault, admin, stranger, *, is_warm):
+    foreign = await add_connection(store, vault, admin, "cust")
+    other = await add_connection(store, vault, admin, "other")
+    if is_warm:
+        await store.get_many(admin, [foreign.id, other.id])
+    callers = [
+        stranger,
+        replace(admin, connection_ids=frozenset({other.id})),
+        replace(admin, external_ids=frozenset({"other"})),
+        replace(admin, connection_ids=frozenset()),
+        replace(stranger, connection_ids=frozenset({foreign.id}), external_ids=frozenset({"cust"})),
+    ]
+    for caller in callers:
+        expected = await every_answer(store, caller, MISSING, "never")
+        assert await every_answer(store, caller, foreign.id, "cust") == expected
+        for malformed in ("", "x", "con_", foreign.id + "\0", foreign.id.upper(), "usr_1", "\ud800"):
+            assert await every_answer(store, caller, malformed, malformed) == expected
+    assert (await store.get_linked(admin, foreign.id, fresh=True)).connection == foreign
+
+
+async def test_narrowing_names_connections_by_id_or_by_external_id(store, vault, admin):
+    one, two, three = [await add_connection(store, vault, admin, name) for name in ("one", "two", "three")]
+    narrowed = replace(admin, connection_ids=frozenset({one.id, "\0"}), external_ids=frozenset({"two", "\ud800"}))
+    assert [found.id for found in await store.page(narrowed, limit=10)] == [one.id, two.id]
+    assert set(await store.get_many(narrowed, [one.id, two.id, three.id])) == {one.id, two.id}
+    assert set(await store.get_many_by_external_id(narrowed, ["one", "two", "three"])) == {"one", "two"}
+
+
+# --- listing ---
+
+
+async def test_pages_go_forward_and_backward_by_id(store, vault, admin):
+    ids = sorted([(await add_connection(store, vault, admin)).id for _ in range(5)])
+
+    async def page(**arguments) -> list[int]:
+        return [ids.index(found.id) for found in await store.page(admin, **arguments)]
+
+    assert await page(limit=2) == [0, 1]
+    assert await page(limit=2, after=ids[1]) == [2, 3]
+    assert await page(limit=2, after=ids[4]) == []
+    assert await page(limit=2, before=ids[4]) == [2, 3]
+    assert await page(limit=9, before=ids[0]) == []
+    assert await page(limit=9, after=ids[0], before=ids[3]) == [1, 2]
+    assert await page(limit=9, after="\0") == []
+    assert await page(limit=9, before="\ud800") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        (ConnectionFilter(), {"100% Acme", "Acme_1", "beta"}),
+        (ConnectionFilter(name="ACME"), {"100% Acme", "Acme_1"}),
+        (ConnectionFilter(name="%"), {"100% Acme"}),
+        (ConnectionFilter(name="_"), {"Acme_1"}),
+        (ConnectionFilter(name="\\"), set()),
+        (ConnectionFilter(name="a\0"), set()),
+        (ConnectionFilter(customer_id="c"), {"Acme_1", "beta"}),
+        (ConnectionFilter(customer_id="\ud800"), set()),
+        (ConnectionFilter(external_id="b"), {"beta"}),
+        (ConnectionFilter(organization="small"), {"beta"}),
+        (ConnectionFilter(status=ConnectionStatus.UNLINKED), {"beta"}),
+        (ConnectionFilter(status=ConnectionStatus.ACTIVE, customer_id="c"), {"Acme_1"}),
+    ],
+)
+async def test_filters(store, vault, admin, stranger, *, wanted, names):
+    await add_connection(store, vault, admin, name="100% Acme")
+    await add_connection(store, vault, admin, name="Acme_1", customer_id="c")
+    beta = await add_connection(store, vault, admin, "b", name="beta", customer_id="c", organization_slug="small")
+    await store.unlink(admin, beta.id)
+    await add_connection(store, vault, stranger, "b", name="Acme_1 beta 100%", customer_id="c")
+    assert {found.name for found in await store.page(admin, wanted, limit=10)} == names
+    assert await store.count(admin, wanted) == len(names)
+
+
+# --- the cache ---
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+async def test_changes_of_this_process_are_seen_at_once_and_of_others_within_seconds(database, vault, admin):
+    clock = Clock()
+    store, other = ConnectionStore(database, ConnectionCache(timer=clock)), ConnectionStore(database)
+    connection = await add_connection(store, vault, admin, "cust")
+
+    async def seen() -> str:
+        by_id = (await store.get_many(admin, [connection.id]))[connection.id]
+        by_external_id = (await store.get_many_by_external_id(admin, ["cust"]))["cust"]
+        linked = await store.get_linked(admin, connection.id)
+        assert by_id.name == by_external_id.name == linked.connection.name
+        return by_id.name
+
+    assert await seen() == "Acme"
+    await store.update(admin, connection.id, name="Ours")
+    assert await seen() == "Ours"
+    await other.update(admin, connection.id, name="Theirs")
+    assert await seen() == "Ours"
+    assert (await store.get_linked(admin, connection.id, fresh=True)).connection.name == "Theirs"
+    await other.update(admin, connection.id, name="Later")
+    clock.time += SECONDS + 0.1
+    assert await seen() == "Later"
+
+
+async def test_a_cached_connection_needs_no_database(store, vault, admin, database):
+    connection = await add_connection(store, vault, admin, "cust")
+    await store.get_many(admin, [connection.id])
+    await database.run_transaction(lambda session: session.exec(delete(ConnectionRecord)))
+    assert set(await store.get_many(admin, [connection.id])) == {connection.id}
+    assert set(await store.get_many_by_external_id(admin, ["cust"])) == {"cust"}
+    assert (await store.get_linked(admin, connection.id)).connection.id == connection.id
+
+
+def test_what_was_read_before_a_write_is_not_remembered(keyring):
+    cache = ConnectionCache()
+    writes = cache.writes
+    cache.forget("ten_1", "con_1")
+    cache.add(object(), writes=writes)  # type: ignore[arg-type]  # it is not looked at
+    assert cache.get("ten_1", "con_1") is None
