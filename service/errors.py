@@ -94,6 +94,15 @@ class Unauthenticated(ServiceError):
     cure = "Send `Authorization: Bearer <API key or JWT>`."
 
 
+class IssuerUnavailable(ServiceError):
+    """The keys of a JWT's issuer have never been fetched, so that the JWT can neither be accepted nor refused."""
+
+    code = "ISSUER_UNAVAILABLE"
+    status = 503
+    retryable = True
+    cure = "Try again shortly; if it lasts, check jwks_url in SENTRY_GRAPH_JWT_ISSUERS."
+
+
 class Forbidden(ServiceError):
     """The caller is known, but its role does not reach."""
 
@@ -268,6 +277,13 @@ class UpstreamInvalid(UpstreamError):
     code = "UPSTREAM_INVALID"
     retryable = True
     cure = "Try again; if it lasts, something between this service and Sentry rewrites its answers."
+
+
+class UpstreamNotJson(UpstreamError):
+    """Sentry's answer is a file, which has no place in a JSON answer."""
+
+    code = "UPSTREAM_NOT_JSON"
+    cure = "Fetch it through the streaming REST proxy, below /proxy/{connection id}/api/0/."
 
 
 class UpstreamTooLarge(UpstreamError):
