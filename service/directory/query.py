@@ -53,6 +53,8 @@ class UserOrder(msgspec.Struct, frozen=True):
     descending: bool = False
 
 
+Check = Callable[[User], bool]
+
 # Free text that Sentry's search takes as it is: no operators, quotes or key:value tokens.
 _PLAIN_TEXT = re.compile(r"[\w.@+-]+(?: [\w.@+-]+)*\Z")
 _PLAIN_VALUE = re.compile(r"[\w.@+-]+\Z")
@@ -64,58 +66,72 @@ class MemberQuery(msgspec.Struct, frozen=True):
     """A filter split in two: ``search`` goes to Sentry (None: everything), ``keeps`` is left to us (None: nothing).
 
     The members endpoint's search tokens are ``email:``, ``role:``, ``isInvited:`` and free text; a repeated key means
-    or, different keys mean and. Free text is never combined with keys, and matches addresses too, so we look again.
+    or, different keys mean and. Groups are no token: their own lists are read instead, which take no search.
     """
 
     search: str | None
-    keeps: Callable[[User], bool] | None
+    keeps: Check | None
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """One condition: our check, and Sentry's tokens for it (none where it has no safe spelling).
+
+    ``is_exact`` says that the tokens find just what the check keeps; otherwise they find more.
+    """
+
+    check: Check
+    tokens: tuple[str, ...] = ()
+    is_exact: bool = False
 
 
 def split_filter(condition: UserFilter) -> MemberQuery:
     """What of a filter Sentry applies, and what we must apply to its answer."""
-    tokens: list[str] = []
-    checks: list[Callable[[User], bool]] = []
+    parts: list[_Part] = []
     if condition.email is not None:
-        _split_email(condition.email, tokens, checks)
+        parts.append(_by_email(condition.email.strip().casefold()))
     if condition.roles is not None:
-        _split_roles(condition.roles, tokens, checks)
+        parts.append(_by_role(condition.roles))
     if condition.statuses is not None:
-        _split_statuses(frozenset(condition.statuses), tokens, checks)
+        parts.append(_by_status(frozenset(condition.statuses)))
+    if condition.created_at is not None:
+        parts.append(_by_creation(condition.created_at))
     if condition.name is not None:
-        _split_name(condition.name, tokens, checks)
-    if (created := condition.created_at) is not None:
-        checks.append(lambda user: created.holds(user.created_at))
-    keeps = (lambda user: all(check(user) for check in checks)) if checks else None
-    return MemberQuery(" ".join(tokens) or None, keeps)
+        # Free text is not mixed with tokens.
+        parts.append(_by_name(condition.name.strip().casefold(), alone=not any(part.tokens for part in parts)))
+    searchable = condition.group_ids is None
+    checks = [part.check for part in parts if not (searchable and part.is_exact)]
+    tokens = [token for part in parts for token in part.tokens] if searchable else []
+    return MemberQuery(
+        " ".join(tokens) or None, (lambda user: all(check(user) for check in checks)) if checks else None
+    )
 
 
-def _split_email(email: str, tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
-    wanted = email.strip().casefold()
-    if _PLAIN_VALUE.match(wanted):
-        tokens.append(f"email:{wanted}")
+def _by_email(email: str) -> _Part:
     # Sentry's match includes secondary addresses; ours is the primary one.
-    checks.append(lambda user: (user.email or "").casefold() == wanted)
+    tokens = (f"email:{email}",) if _PLAIN_VALUE.match(email) else ()
+    return _Part(lambda user: (user.email or "").casefold() == email, tokens)
 
 
-def _split_roles(roles: tuple[str, ...], tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
-    if roles and all(_PLAIN_VALUE.match(role) for role in roles):
-        tokens.extend(f"role:{role}" for role in dict.fromkeys(roles))
-    else:
-        checks.append(lambda user: user.organization_role in roles)
+def _by_role(roles: tuple[str, ...]) -> _Part:
+    plain = bool(roles) and all(_PLAIN_VALUE.match(role) for role in roles)
+    tokens = tuple(f"role:{role}" for role in dict.fromkeys(roles)) if plain else ()
+    return _Part(lambda user: user.organization_role in roles, tokens, is_exact=plain)
 
 
-def _split_statuses(statuses: frozenset[UserStatus], tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
+def _by_status(statuses: frozenset[UserStatus]) -> _Part:
+    tokens: tuple[str, ...] = ()
     if statuses and (statuses <= _INVITED or statuses <= _JOINED):
-        tokens.append(f"isInvited:{'true' if statuses <= _INVITED else 'false'}")
-    if statuses not in (_INVITED, _JOINED):
-        checks.append(lambda user: user.status in statuses)
+        tokens = (f"isInvited:{'true' if statuses <= _INVITED else 'false'}",)
+    return _Part(lambda user: user.status in statuses, tokens, is_exact=statuses in (_INVITED, _JOINED))
 
 
-def _split_name(name: str, tokens: list[str], checks: list[Callable[[User], bool]]) -> None:
-    text = name.strip().casefold()
-    if not tokens and _PLAIN_TEXT.match(text) and len(text) <= 100:
-        tokens.append(text)
-    checks.append(lambda user: text in (user.name or "").casefold())
+def _by_name(text: str, *, alone: bool) -> _Part:
+    tokens = (text,) if alone and _PLAIN_TEXT.match(text) and len(text) <= 100 else ()
+    return _Part(lambda user: text in (user.name or "").casefold(), tokens)
+
+
+def _by_creation(span: DateTimeRange) -> _Part:
+    return _Part(lambda user: span.holds(user.created_at))
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

@@ -2,6 +2,7 @@
 
 import enum
 from datetime import datetime
+from typing import ClassVar
 
 import msgspec
 
@@ -80,6 +81,16 @@ class User(msgspec.Struct, frozen=True, gc=False):
     member: Member
     rows: RawRows
     index: int
+
+    # Unified fields that Sentry has no value for.
+    first_name: ClassVar[None] = None
+    last_name: ClassVar[None] = None
+    title: ClassVar[None] = None
+    description: ClassVar[None] = None
+    updated_at: ClassVar[None] = None
+    phones: ClassVar[tuple[()]] = ()
+    languages: ClassVar[tuple[()]] = ()
+    urls: ClassVar[tuple[()]] = ()
 
     @property
     def id(self) -> str:

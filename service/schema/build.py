@@ -1,0 +1,52 @@
+"""The schema object that is served, and the SDL that a gateway composes."""
+
+import strawberry
+from strawberry.printer import print_schema
+from strawberry.schema.config import StrawberryConfig
+
+import service.schema.enums  # noqa: F401  (describes the enums before the types use them)
+from service.schema.auth_directives import add_auth_directives
+from service.schema.federation import Subgraph
+from service.schema.mutation import Mutation
+from service.schema.query import Query, RelayQuery
+from service.schema.scalars import JSON, JSON_SCALAR
+
+# The newest version that all open-source composers accept.
+FEDERATION_VERSION = "2.9"
+
+
+def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> Subgraph:
+    """The schema that is served; its ``_service.sdl`` is :func:`print_sdl`."""
+    sdl = print_sdl(auth_directives=auth_directives)
+
+    @strawberry.type(name="_Service")
+    class Service:
+        sdl: str
+
+    @strawberry.type(name="Query", description="Reading.")
+    class ServedQuery(RelayQuery):
+        @strawberry.field(name="_service")
+        def service(self) -> Service:
+            return Service(sdl=sdl)
+
+    return _build(ServedQuery, suggestions=suggestions)
+
+
+def print_sdl(*, auth_directives: bool = False) -> str:
+    """The subgraph's SDL: all of the schema but ``node`` and ``nodes``, which two Relay subgraphs cannot both have."""
+    sdl = print_schema(_build(Query))
+    return (add_auth_directives(sdl) if auth_directives else sdl) + "\n"
+
+
+def print_full_sdl() -> str:
+    """The SDL of everything that is served, for code generators."""
+    return print_schema(_build(RelayQuery)) + "\n"
+
+
+def _build(query: type, *, suggestions: bool = True) -> Subgraph:
+    return Subgraph(
+        query=query,
+        mutation=Mutation,
+        config=StrawberryConfig(scalar_map={JSON: JSON_SCALAR}, disable_field_suggestions=not suggestions),
+        federation_version=FEDERATION_VERSION,
+    )

@@ -1,0 +1,157 @@
+"""The ``Connection`` type (a linked Sentry account) and the list of them. Answers from ``ConnectionRecord``."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import strawberry
+
+from service.connections.credentials import missing_scopes
+from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialKind
+from service.errors import BadInput
+from service.schema import arguments as args
+from service.schema import relay
+from service.schema.context import Info
+from service.schema.proxy import Proxy, read_through_proxy
+from service.schema.rate_limit import RateLimit, build_rate_limit
+from service.schema.user import Organization, User, UserConnection, resolve_users
+
+
+@strawberry.type(description="A project that a connection is limited to.")
+class ConnectionProject:
+    """A project that a connection is limited to."""
+
+    id: strawberry.ID = strawberry.field(description="Sentry's project id.")
+    slug: str = strawberry.field(description="Sentry's project slug.")
+
+
+@strawberry.type(description="A feature that the connection's credential does not reach, and the scopes that would.")
+class MissingScope:
+    """A feature that the credential does not reach."""
+
+    feature: str = strawberry.field(description="What will not work, such as `users`.")
+    any_of: list[str] = strawberry.field(description="The scopes, any one of which would do.")
+
+
+@strawberry.federation.type(
+    keys=["id", "externalId"],
+    description="A linked Sentry account: a credential for one Sentry organization. (Not one of Relay's lists, whose "
+    "type names end in `Connection` too.)",
+)
+class Connection(relay.Node):
+    """A linked Sentry account."""
+
+    name: str = strawberry.field(description="A name for people; the organization's unless another was given.")
+    external_id: strawberry.ID = strawberry.field(
+        description="The host's own id of the connection, unique in the tenant; the connection's id unless given."
+    )
+    customer_id: str | None = strawberry.field(description="The host's id of the customer; several may share one.")
+    status: ConnectionStatus = strawberry.field(description="Whether the connection can be used.")
+    status_reason: str | None = strawberry.field(description="Why it cannot be used, and what to do.")
+    authentication: CredentialKind = strawberry.field(description="The kind of credential.")
+    scopes: list[str] = strawberry.field(description="The OAuth scopes that the credential holds.")
+    created_at: datetime = strawberry.field(description="When the account was first linked.")
+    updated_at: datetime = strawberry.field(description="When the connection last changed.")
+    last_used_at: datetime | None = strawberry.field(description="When Sentry was last called through it; to a minute.")
+    expires_at: datetime | None = strawberry.field(description="When the credential expires; null if never.")
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Whether a value found through ``Node`` is a connection."""
+        return isinstance(value, ConnectionRecord)
+
+    @strawberry.field(description="The address of the Sentry that was linked.")
+    def origin(self: strawberry.Parent[ConnectionRecord]) -> str:
+        """The control origin: what the customer knows as Sentry's address."""
+        return self.control_origin
+
+    @strawberry.field(description="The organization that the connection reaches.")
+    def organization(self: strawberry.Parent[ConnectionRecord]) -> Organization:
+        """The linked organization."""
+        return Organization(
+            id=strawberry.ID(self.organization_id), slug=self.organization_slug, name=self.organization_name
+        )
+
+    @strawberry.field(description="The projects that the connection is limited to; null where it is not limited.")
+    def projects(self: strawberry.Parent[ConnectionRecord]) -> list[ConnectionProject] | None:
+        """The project constraint."""
+        if self.projects is None:
+            return None
+        return [ConnectionProject(id=strawberry.ID(project["id"]), slug=project["slug"]) for project in self.projects]
+
+    @strawberry.field(description="What the credential's scopes do not reach; empty where everything works.")
+    def missing_scopes(self: strawberry.Parent[ConnectionRecord]) -> list[MissingScope]:
+        """Features that will not work."""
+        return [
+            MissingScope(feature=feature, any_of=list(scopes))
+            for feature, scopes in missing_scopes(self.scopes).items()
+        ]
+
+    @strawberry.field(description="Sentry's rate limit as this process last saw it; null before the first call.")
+    async def rate_limit(self: strawberry.Parent[ConnectionRecord], info: Info) -> RateLimit | None:
+        """The latest rate-limit state."""
+        source = await info.context.loaders.source(self.id)
+        return build_rate_limit(info.context.services.client.rate_limit(source.account))
+
+    @strawberry.field(description="The users of the organization.", directives=[relay.list_size(), relay.cost(5)])
+    async def users(
+        self: strawberry.Parent[ConnectionRecord],
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+        filter: args.UserFilter = None,  # noqa: A002  (GraphQL's name)
+        order_by: args.UserOrder = None,
+    ) -> UserConnection | None:
+        """The users; a failure is this field's error."""
+        page = await resolve_users(
+            info,
+            [self.id],
+            [self.id],
+            first=first,
+            after=after,
+            last=last,
+            before=before,
+            filter_=filter,
+            order_by=order_by,
+        )
+        for failure in page.slice.failures:
+            raise failure.error
+        return page
+
+    @strawberry.field(
+        description="One user, by primary address or by Sentry's user id; null where there is none.",
+        directives=[relay.cost(5)],
+    )
+    async def user(
+        self: strawberry.Parent[ConnectionRecord],
+        info: Info,
+        email: Annotated[str | None, strawberry.argument(description="The primary address, in any case.")] = None,
+        external_id: Annotated[
+            strawberry.ID | None, strawberry.argument(description="Sentry's user id, as assignees and actors carry it.")
+        ] = None,
+    ) -> User | None:
+        """One user by a key of Sentry's."""
+        if (email is None) == (external_id is None):
+            raise BadInput("Give either `email` or `externalId`.")
+        loaders = info.context.loaders
+        if email is not None:
+            return await loaders.user_by_email.load((self.id, email))  # type: ignore[return-value]  # backs the type
+        if not (external_id or "").isdecimal():
+            return None
+        return await loaders.user_by_external_id.load((self.id, str(external_id)))  # type: ignore[return-value]
+
+    @strawberry.field(
+        description="Read anything from Sentry: `GET` below `/api/0/`, with the connection's credential.",
+        directives=[relay.cost(5)],
+    )
+    async def proxy(
+        self: strawberry.Parent[ConnectionRecord],
+        info: Info,
+        path: args.ProxyPath,
+        query: args.ProxyQuery = None,
+        first: args.ProxyFirst = None,
+        after: args.ProxyAfter = None,
+    ) -> Proxy | None:
+        """A read through the proxy."""
+        return await read_through_proxy(info, self.id, path, query, first, after)

@@ -1,0 +1,117 @@
+"""Dataloaders of one request: look-ups that happen in many places are gathered into as few calls as can be.
+
+They live for one request and know its caller, so nothing crosses from one tenant to another.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+from aiodataloader import DataLoader
+
+from service.connections.models import ConnectionRecord
+from service.directory.members import Source
+from service.directory.user import Group, Organization, User
+from service.errors import ServiceError
+from service.tasks import together
+from service.tenants.caller import Caller
+
+if TYPE_CHECKING:
+    from service.schema.context import Services
+
+V = TypeVar("V")
+UserKey = tuple[str, str]
+"""A connection's id, and the user's key in it."""
+
+Found = dict[UserKey, V | ServiceError]
+"""What was found; keys that nothing was found for are absent."""
+
+
+class Loaders:
+    """The loaders of one request, for one caller."""
+
+    def __init__(self, caller: Caller, services: "Services") -> None:
+        self._caller = caller
+        self._services = services
+        self.connection: DataLoader[str, ConnectionRecord | None] = DataLoader(self._connections)
+        self.connection_by_external_id: DataLoader[str, ConnectionRecord | None] = DataLoader(
+            self._connections_by_external_id
+        )
+        self.user: DataLoader[UserKey, User | None] = DataLoader(self._users)
+        self.user_by_external_id: DataLoader[UserKey, User | None] = DataLoader(self._users_by_external_id)
+        self.user_by_email: DataLoader[UserKey, User | None] = DataLoader(self._users_by_email)
+        self.groups: DataLoader[UserKey, list[Group] | None] = DataLoader(self._groups)
+        self.member_detail: DataLoader[UserKey, msgspec.Raw | None] = DataLoader(self._member_details)
+
+    async def source(self, connection_id: str) -> Source:
+        """A connection ready to be read. Raises NotFound (missing or foreign alike) or NeedsReauth."""
+        record, account = await self._services.accounts.account(self._caller, connection_id)
+        organization = Organization(record.organization_id, record.organization_slug, record.organization_name)
+        return Source(account, organization)
+
+    async def _connections(self, ids: list[str]) -> list[ConnectionRecord | None]:
+        found = await self._services.connections.get_many(self._caller, ids)
+        return [found.get(each) for each in ids]
+
+    async def _connections_by_external_id(self, external_ids: list[str]) -> list[ConnectionRecord | None]:
+        found = await self._services.connections.get_many_by_external_id(self._caller, external_ids)
+        return [found.get(each) for each in external_ids]
+
+    async def load_users(self, keys: Sequence[UserKey]) -> Found[User]:
+        """Users by member id, without a future for each: for callers that have the whole batch at hand."""
+        return await self._per_connection(keys, self._services.members.by_member_id)
+
+    async def load_users_by_email(self, keys: Sequence[UserKey]) -> Found[User]:
+        """Users by primary address."""
+        return await self._per_connection(keys, self._services.members.by_email)
+
+    async def _users(self, keys: list[UserKey]) -> list[User | None]:
+        return _in_order(await self.load_users(keys), keys)
+
+    async def _users_by_external_id(self, keys: list[UserKey]) -> list[User | None]:
+        return _in_order(await self._per_connection(keys, self._services.members.by_user_id), keys)
+
+    async def _users_by_email(self, keys: list[UserKey]) -> list[User | None]:
+        return _in_order(await self.load_users_by_email(keys), keys)
+
+    async def _groups(self, keys: list[UserKey]) -> list[list[Group] | None]:
+        found = await self._per_connection(keys, self._services.groups.memberships)
+        return [found.get(key, []) for key in keys]  # type: ignore[misc]  # an exception is that key's error
+
+    async def _member_details(self, keys: list[UserKey]) -> list[msgspec.Raw | None]:
+        return _in_order(await self._per_connection(keys, self._details), keys)
+
+    async def _details(self, source: Source, member_ids: Sequence[str]) -> dict[str, msgspec.Raw | ServiceError]:
+        async def load_one(member_id: str) -> msgspec.Raw | ServiceError:
+            try:
+                return msgspec.Raw((await self._services.groups.detail(source, member_id))[1])
+            except ServiceError as error:
+                return error
+
+        return dict(zip(member_ids, await together(map(load_one, member_ids)), strict=True))
+
+    async def _per_connection(
+        self,
+        keys: Sequence[UserKey],
+        load: Callable[[Source, Sequence[str]], Awaitable[Mapping[str, V | ServiceError]]],
+    ) -> Found[V]:
+        """Load keys connection by connection, all at once; a failing connection fails its own keys only."""
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for connection_id, key in keys:
+            wanted[connection_id].append(key)
+        found: Found[V] = {}
+
+        async def load_one(connection_id: str, mine: list[str]) -> None:
+            try:
+                values = await load(await self.source(connection_id), mine)
+            except ServiceError as error:
+                values = dict.fromkeys(mine, error)
+            found.update({(connection_id, key): value for key, value in values.items()})
+
+        await together(load_one(*each) for each in wanted.items())
+        return found
+
+
+def _in_order(found: Found[V], keys: Sequence[UserKey]) -> list[V | None]:
+    return [found.get(key) for key in keys]  # type: ignore[misc]  # aiodataloader makes an exception that key's error

@@ -1,0 +1,234 @@
+"""The root of changing."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import strawberry
+
+from service.connections.linking import LinkRequest
+from service.errors import BadInput
+from service.proxy.engine import ProxyRequest
+from service.schema import arguments as args
+from service.schema import relay
+from service.schema.connection import Connection
+from service.schema.context import Info
+from service.schema.proxy import Proxy, build_proxy
+from service.schema.scalars import JSON
+from service.tenants.caller import Role
+from service.tenants.models import ApiKeyRecord
+
+
+@strawberry.input(description="A Sentry credential to link, and what to link it as.")
+class LinkConnectionInput:
+    """A Sentry credential to link."""
+
+    token: str = strawberry.field(
+        description="The credential: a user auth token, an internal integration's token, an OAuth or app token, or an "
+        "organization auth token. It is sealed, and never given back."
+    )
+    origin: str = strawberry.field(
+        default="https://sentry.io", description="Sentry's address: https://sentry.io, a region, or your own."
+    )
+    organization: str | None = strawberry.field(
+        default=None, description="The organization's slug; needed where the token reaches several or cannot list them."
+    )
+    external_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="Your id of the connection, unique in the tenant. Linking again with it replaces the credential "
+        "and keeps the connection. The connection's own id if absent.",
+    )
+    customer_id: str | None = strawberry.field(default=None, description="Your id of the customer.")
+    name: str | None = strawberry.field(default=None, description="A name for people; the organization's if absent.")
+    projects: list[str] | None = strawberry.field(
+        default=None, description="Limit the connection to these projects, by slug or id."
+    )
+    installation_id: str | None = strawberry.field(
+        default=None, description="The UUID of the integration's installation, where the token is a public app's."
+    )
+
+
+@strawberry.input(description="What to change of a connection; what is absent stays.")
+class UpdateConnectionInput:
+    """What to change of a connection."""
+
+    id: strawberry.ID = strawberry.field(description="The connection.")
+    name: str | None = strawberry.field(default=None, description="A new name.")
+    customer_id: strawberry.Maybe[str | None] = strawberry.field(
+        default=None, description="A new customer id; null removes it."
+    )
+    projects: strawberry.Maybe[list[str] | None] = strawberry.field(
+        default=None, description="Limit the connection to these projects, by slug or id; null lifts the limit."
+    )
+
+
+@strawberry.input(description="An API key to make.")
+class CreateApiKeyInput:
+    """An API key to make."""
+
+    name: str = strawberry.field(description="What the key is for.")
+    role: Role = strawberry.field(default=Role.READ, description="What its holder may do.")
+    connection_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Narrow the key to these connections."
+    )
+    external_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Narrow the key to the connections with these externalIds."
+    )
+    expires_at: datetime | None = strawberry.field(default=None, description="When it stops working; never if absent.")
+
+
+@strawberry.type(description="An API key, without the key itself.")
+class ApiKey:
+    """An API key."""
+
+    id: strawberry.ID = strawberry.field(description="The key's id.")
+    name: str = strawberry.field(description="What the key is for.")
+    prefix: str = strawberry.field(description="How the key begins.")
+    role: Role = strawberry.field(description="What its holder may do.")
+    connection_ids: list[strawberry.ID] | None = strawberry.field(description="The connections it is narrowed to.")
+    external_ids: list[strawberry.ID] | None = strawberry.field(description="The externalIds it is narrowed to.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    expires_at: datetime | None = strawberry.field(description="When it stops working; null if never.")
+    last_used_at: datetime | None = strawberry.field(description="When it was last used; to a minute.")
+    revoked_at: datetime | None = strawberry.field(description="When it was revoked; null while it works.")
+
+
+@strawberry.type(description="A new API key, with the key itself.")
+class CreatedApiKey:
+    """A new API key."""
+
+    api_key: ApiKey = strawberry.field(description="What is kept of it.")
+    key: str = strawberry.field(description="The key itself: it is shown this once, and cannot be had again.")
+
+
+@strawberry.type(description="Changing.")
+class Mutation:
+    """The root of changing."""
+
+    @strawberry.mutation(
+        description="Link a Sentry account by its token, or give a connection a new one. Needs the role `admin`.",
+        directives=[relay.cost(10)],
+    )
+    async def link_connection(
+        self,
+        info: Info,
+        input: Annotated[LinkConnectionInput, strawberry.argument(description="What to link.")],  # noqa: A002  (Relay's name)
+    ) -> Connection | None:
+        """Link an account."""
+        request = LinkRequest(
+            token=input.token,
+            origin=input.origin,
+            organization=input.organization,
+            external_id=input.external_id,
+            customer_id=input.customer_id,
+            name=input.name,
+            projects=input.projects,
+            installation_id=input.installation_id,
+        )
+        return await info.context.services.linker.link(info.context.caller, request)  # type: ignore[return-value]
+
+    @strawberry.mutation(description="Change a connection's name, customer or projects. Needs the role `admin`.")
+    async def update_connection(
+        self,
+        info: Info,
+        input: Annotated[UpdateConnectionInput, strawberry.argument(description="What to change.")],  # noqa: A002  (Relay's name)
+    ) -> Connection | None:
+        """Change a connection."""
+        services, caller = info.context.services, info.context.caller
+        record = await services.connections.update(
+            caller,
+            input.id,
+            name=input.name,
+            customer_id=... if input.customer_id is None else input.customer_id.value,
+        )
+        if input.projects is not None:
+            record = await services.linker.set_projects(caller, input.id, input.projects.value)
+        return record  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Destroy a connection's credential. The connection stays as `UNLINKED`: linking again with its "
+        "externalId revives it. Needs the role `admin`. Remove the token in Sentry too: only Sentry can revoke it."
+    )
+    async def unlink_connection(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The connection.")],  # noqa: A002  (GraphQL's name)
+    ) -> Connection | None:
+        """Unlink an account."""
+        return await info.context.services.connections.unlink(info.context.caller, id)  # type: ignore[return-value]
+
+    @strawberry.mutation(description="Make an API key of the tenant. Needs the role `admin`.")
+    async def create_api_key(
+        self,
+        info: Info,
+        input: Annotated[CreateApiKeyInput, strawberry.argument(description="What to make.")],  # noqa: A002  (Relay's name)
+    ) -> CreatedApiKey | None:
+        """Make an API key."""
+        caller = info.context.caller
+        caller.require(Role.ADMIN)
+        caller.require_whole_tenant()
+        expires_at = input.expires_at
+        if expires_at is not None and expires_at.tzinfo is None:
+            expires_at = expires_at.replace(tzinfo=UTC)
+        record, key = await info.context.services.tenants.create_key(
+            caller.tenant_id,
+            name=input.name,
+            role=input.role,
+            connection_ids=input.connection_ids,
+            external_ids=input.external_ids,
+            expires_at=expires_at,
+        )
+        return CreatedApiKey(api_key=_api_key(record), key=key)
+
+    @strawberry.mutation(description="Revoke an API key of the tenant at once. Needs the role `admin`.")
+    async def revoke_api_key(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The key's id.")],  # noqa: A002  (GraphQL's name)
+    ) -> ApiKey | None:
+        """Revoke an API key."""
+        caller = info.context.caller
+        caller.require(Role.ADMIN)
+        caller.require_whole_tenant()
+        return _api_key(await info.context.services.tenants.revoke_key(caller.tenant_id, id))
+
+    @strawberry.mutation(
+        description="Call any method of Sentry's API below `/api/0/`, with a connection's credential. Needs the role "
+        "`write`. A call whose outcome is unknown (`OUTCOME_UNKNOWN`) is never repeated by itself.",
+        directives=[relay.cost(10)],
+    )
+    async def proxy(
+        self,
+        info: Info,
+        connection_id: Annotated[strawberry.ID, strawberry.argument(description="The connection to call through.")],
+        method: Annotated[str, strawberry.argument(description="GET, POST, PUT, PATCH or DELETE.")],
+        path: args.ProxyPath,
+        query: args.ProxyQuery = None,
+        body: Annotated[JSON | None, strawberry.argument(description="The JSON body to send.")] = strawberry.UNSET,
+        idempotency_key: Annotated[
+            str | None,
+            strawberry.argument(
+                description="Your id of this write: repeating it within 24 hours gives the first answer again."
+            ),
+        ] = None,
+    ) -> Proxy | None:
+        """A call through the proxy."""
+        if method.upper() not in _METHODS:
+            raise BadInput("`method` must be one of " + ", ".join(sorted(_METHODS)) + ".")
+        info.context.caller.require(Role.WRITE)
+        request = ProxyRequest(
+            method=method.upper(),
+            path=path,
+            query=[(parameter.name, parameter.value) for parameter in query or ()],
+            body=None if body is strawberry.UNSET else msgspec.json.encode(body),
+            idempotency_key=idempotency_key,
+        )
+        answer = await info.context.services.proxy.call(info.context.caller, connection_id, request)
+        return build_proxy(answer, end_cursor=None)
+
+
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+def _api_key(record: ApiKeyRecord) -> ApiKey:
+    return record  # type: ignore[return-value]  # its columns back the type

@@ -1,0 +1,99 @@
+"""The ``Proxy`` type: Sentry's API one to one, with the connection's credential and one shape of pages."""
+
+import msgspec
+import strawberry
+
+from service.errors import InvalidCursor
+from service.proxy.engine import ProxyAnswer, ProxyRequest
+from service.schema import relay
+from service.schema.context import Info
+from service.schema.inputs import ProxyParameter
+from service.schema.rate_limit import RateLimit, build_rate_limit
+from service.schema.scalars import JSON
+
+
+class ProxyPosition(msgspec.Struct, frozen=True, array_like=True):
+    """Where a walk through a proxied list stands: Sentry's cursor, and the page size that it belongs to."""
+
+    page_cursor: str
+    first: int | None
+
+
+@strawberry.type(description="A header of Sentry's answer.")
+class Header:
+    """A header of Sentry's answer."""
+
+    name: str = strawberry.field(description="The header's name, in lower case.")
+    value: str = strawberry.field(description="Its value.")
+
+
+@strawberry.type(
+    description="Sentry's answer to a proxied call. Its refusals (4xx) are answers too: look at `statusCode`."
+)
+class Proxy:
+    """Sentry's answer to a proxied call."""
+
+    status_code: int = strawberry.field(description="Sentry's HTTP status.")
+    result: JSON | None = strawberry.field(
+        description="Sentry's answer, untouched; text that is not JSON comes as a string, no answer as null."
+    )
+    result_count: int | None = strawberry.field(description="How many items `result` has; null where it is no list.")
+    total_count: int | None = strawberry.field(
+        description="How many items the whole list has, where Sentry counts them (issues, up to 1000); null otherwise."
+    )
+    page_info: relay.PageInfo = strawberry.field(
+        description="Where this page stands in Sentry's list. A list that Sentry does not page comes whole."
+    )
+    headers: list[Header] = strawberry.field(description="Headers of Sentry's answer, where they are of use.")
+    rate_limit: RateLimit | None = strawberry.field(
+        description="Sentry's rate limit after this call; null if it has none."
+    )
+
+
+async def read_through_proxy(
+    info: Info,
+    connection_id: str,
+    path: str,
+    query: list[ProxyParameter] | None,
+    first: int | None,
+    after: str | None,
+) -> Proxy:
+    """``GET`` a path of Sentry's API, perhaps the page after a cursor.
+
+    Raises :class:`InvalidCursor` for a cursor of another path, query or page size, and what the engine raises.
+    """
+    codec, caller = info.context.services.cursors, info.context.caller
+    parameters = [(parameter.name, parameter.value) for parameter in query or ()]
+    scope = codec.scope(caller.tenant_id, "proxy", connection_id, path, parameters)
+    position = codec.open(scope, after, ProxyPosition) if after is not None else None
+    if position is not None and first is not None and first != position.first:
+        raise InvalidCursor("`first` differs from the page size that this cursor belongs to.")
+    size = position.first if position is not None else first
+    request = ProxyRequest(
+        method="GET",
+        path=path,
+        query=parameters,
+        first=size,
+        page_cursor=position.page_cursor if position is not None else None,
+    )
+    answer = await info.context.services.proxy.call(caller, connection_id, request)
+    cursor = codec.seal(scope, ProxyPosition(answer.next_cursor, size)) if answer.next_cursor is not None else None
+    return build_proxy(answer, end_cursor=cursor)
+
+
+def build_proxy(answer: ProxyAnswer, *, end_cursor: str | None) -> Proxy:
+    """The graph's type of an answer."""
+    return Proxy(
+        status_code=answer.status_code,
+        result=JSON(msgspec.Raw(answer.result)) if answer.result is not None else None,
+        result_count=answer.result_count,
+        total_count=answer.total_count,
+        page_info=relay.PageInfo(
+            has_next_page=end_cursor is not None,
+            has_previous_page=answer.has_previous,
+            start_cursor=None,
+            end_cursor=end_cursor,
+        ),
+        headers=[Header(name=name, value=value) for name, value in answer.headers.items()],
+        rate_limit=build_rate_limit(answer.rate_limit),
+    )

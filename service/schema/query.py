@@ -1,0 +1,147 @@
+"""The root of reading."""
+
+from typing import Annotated
+
+import strawberry
+
+from service.errors import BadInput, NotFound
+from service.ids import is_connection_id, parse_user_id
+from service.schema import arguments as args
+from service.schema import relay
+from service.schema.connection import Connection
+from service.schema.connection_listing import ConnectionConnection, all_connection_ids, resolve_connections
+from service.schema.context import Info
+from service.schema.proxy import Proxy, read_through_proxy
+from service.schema.user import User, UserConnection, resolve_users
+
+_MOST_IDS = 100
+
+Id = Annotated[strawberry.ID, strawberry.argument(description="The global id.")]
+
+
+@strawberry.type(description="Reading.")
+class Query:
+    """The root of reading, as a gateway composes it.
+
+    Fields are nullable so that one that fails leaves its neighbours alone.
+    """
+
+    @strawberry.field(description="One connection; null where there is none.")
+    async def connection(self, info: Info, id: Id) -> Connection | None:  # noqa: A002  (GraphQL's name)
+        """One connection by id."""
+        return await info.context.loaders.connection.load(id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.field(
+        description="The connections that the caller may see, in the order in which they were linked.",
+        directives=[relay.list_size()],
+    )
+    async def connections(
+        self,
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+        filter: args.ConnectionFilter = None,  # noqa: A002  (GraphQL's name)
+    ) -> ConnectionConnection | None:
+        """A page of connections."""
+        return await resolve_connections(info, first=first, after=after, last=last, before=before, filter_=filter)
+
+    @strawberry.field(description="One user; null where there is none.", directives=[relay.cost(5)])
+    async def user(self, info: Info, id: Id) -> User | None:  # noqa: A002  (GraphQL's name)
+        """One user by id."""
+        return await load_user(info, id)
+
+    @strawberry.field(
+        description="The users of one connection, several, or all that the caller may see, as one list. A connection "
+        "that fails is listed in `failures`; the others are served.",
+        directives=[relay.list_size(), relay.cost(5)],
+    )
+    async def users(
+        self,
+        info: Info,
+        connection_ids: Annotated[
+            list[strawberry.ID] | None,
+            strawberry.argument(description="The connections to list; all that the caller may see if absent."),
+        ] = None,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+        filter: args.UserFilter = None,  # noqa: A002  (GraphQL's name)
+        order_by: args.UserOrder = None,
+    ) -> UserConnection | None:
+        """A page of users."""
+        if connection_ids is None:
+            ids = await all_connection_ids(info.context.services.connections, info.context.caller)
+        else:
+            ids = list(dict.fromkeys(connection_ids))
+            found = await info.context.loaders.connection.load_many(ids)
+            if None in found:
+                raise NotFound("No such connection.")
+        return await resolve_users(
+            info,
+            ids,
+            connection_ids,
+            first=first,
+            after=after,
+            last=last,
+            before=before,
+            filter_=filter,
+            order_by=order_by,
+        )
+
+    @strawberry.field(
+        description="Read anything from Sentry: `GET` below `/api/0/`, with a connection's credential.",
+        directives=[relay.cost(5)],
+    )
+    async def proxy(
+        self,
+        info: Info,
+        connection_id: Annotated[strawberry.ID, strawberry.argument(description="The connection to read through.")],
+        path: args.ProxyPath,
+        query: args.ProxyQuery = None,
+        first: args.ProxyFirst = None,
+        after: args.ProxyAfter = None,
+    ) -> Proxy | None:
+        """A read through the proxy."""
+        return await read_through_proxy(info, connection_id, path, query, first, after)
+
+
+@strawberry.type(name="Query", description="Reading.")
+class RelayQuery(Query):
+    """The root with Relay's ``node``: served, but left out of the subgraph's SDL, where it could not compose."""
+
+    @strawberry.field(description="Any object by its global id; null where there is none.", directives=[relay.cost(5)])
+    async def node(self, info: Info, id: Id) -> relay.Node | None:  # noqa: A002  (GraphQL's name)
+        """One object by id."""
+        return await load_node(info, id)
+
+    @strawberry.field(
+        description="Several objects by their global ids, in the order asked for; null where there is none.",
+        directives=[relay.cost(5)],
+    )
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[list[strawberry.ID], strawberry.argument(description="The global ids, at most 100.")],
+    ) -> list[relay.Node | None]:
+        """Objects by id."""
+        if len(ids) > _MOST_IDS:
+            raise BadInput(f"At most {_MOST_IDS} ids at once.")
+        return [load_node(info, each) for each in ids]  # type: ignore[misc]  # awaited item by item
+
+
+async def load_node(info: Info, global_id: str) -> relay.Node | None:
+    """The object of a global id, None where there is none or it is not the caller's."""
+    if is_connection_id(global_id):
+        return await info.context.loaders.connection.load(global_id)  # type: ignore[return-value]  # backs the type
+    return await load_user(info, global_id)
+
+
+async def load_user(info: Info, global_id: str) -> User | None:
+    """The user of a global id, None where there is none or its connection is not the caller's."""
+    key = parse_user_id(global_id)
+    if key is None or await info.context.loaders.connection.load(key[0]) is None:
+        return None
+    return await info.context.loaders.user.load(key)  # type: ignore[return-value]  # backs the type

@@ -1,0 +1,43 @@
+"""Relay's list shape (https://relay.dev/graphql/connections.htm) and the Node interface.
+
+Always written ``relay.Edge``, ``relay.PageInfo``, …: the graph's own ``Connection`` is a linked Sentry account.
+"""
+
+import strawberry
+from strawberry.federation.schema_directives import Cost, ListSize
+
+DEFAULT_FIRST = 50
+MOST_FIRST = 1000
+
+
+@strawberry.interface(description="Anything that has a global id.")
+class Node:
+    """Anything that has a global id."""
+
+    id: strawberry.ID = strawberry.field(description="The global id: opaque, and lasting as long as the object.")
+
+
+@strawberry.federation.type(shareable=True, description="Where a page of a list stands in it.")
+class PageInfo:
+    """Where a page of a list stands in it."""
+
+    has_next_page: bool = strawberry.field(description="Whether there is more after this page.")
+    has_previous_page: bool = strawberry.field(description="Whether there is something before this page.")
+    start_cursor: str | None = strawberry.field(description="The cursor of the page's first item: pass it as `before`.")
+    end_cursor: str | None = strawberry.field(description="The cursor of the page's last item: pass it as `after`.")
+
+
+def list_size(**sizes: object) -> ListSize:
+    """The ``@listSize`` of a Relay list: its size is ``first`` or ``last``."""
+    return ListSize(
+        assumed_size=DEFAULT_FIRST,
+        slicing_arguments=["first", "last"],
+        sized_fields=["edges"],
+        require_one_slicing_argument=False,
+        **sizes,  # type: ignore[arg-type]
+    )
+
+
+def cost(weight: int) -> Cost:
+    """The ``@cost`` of a field that calls Sentry."""
+    return Cost(weight=weight)

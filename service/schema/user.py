@@ -1,0 +1,280 @@
+"""The ``User`` type and lists of it. Its plain fields answer from :class:`service.directory.user.User`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from service.directory import user as directory
+from service.directory.listing import Slice, Window
+from service.directory.query import UserFilter
+from service.directory.user import UserStatus
+from service.errors import ServiceError
+from service.schema import relay
+from service.schema.context import Info
+from service.schema.cursors import CursorCodec
+from service.schema.inputs import UserFilterInput, UserOrderInput
+from service.schema.lookahead import selects
+from service.schema.scalars import JSON
+from service.schema.user_listing import UserListing
+
+if TYPE_CHECKING:
+    from service.schema.connection import Connection
+
+_NEVER = "Sentry has no such value"
+
+
+@strawberry.type(description="An address of a user.")
+class Email:
+    """An address of a user."""
+
+    email: str = strawberry.field(description="The address.")
+    type: str | None = strawberry.field(description=f"What the address is used for. {_NEVER}: always null.")
+    is_primary: bool = strawberry.field(description="Whether it is the primary address.")
+    is_verified: bool | None = strawberry.field(description="Whether it is verified; null where Sentry does not say.")
+
+
+@strawberry.type(description="A phone number of a user.")
+class Phone:
+    """A phone number of a user."""
+
+    number: str = strawberry.field(description="The number.")
+    extension: str | None = strawberry.field(description="The extension.")
+    type: str | None = strawberry.field(description="What the number is used for.")
+
+
+@strawberry.type(description="A role in the organization.")
+class Role:
+    """A role in the organization."""
+
+    id: strawberry.ID = strawberry.field(description="The role's id, such as `owner` or `member`.")
+    name: str = strawberry.field(description="The role's label.")
+    group: str | None = strawberry.field(
+        description="The slug of the team that gives the role; null where it is the member's own."
+    )
+    organization: strawberry.ID = strawberry.field(description="The id of the organization that the role is in.")
+
+
+@strawberry.type(description="A group that a user belongs to: a Sentry team.")
+class Group:
+    """A group that a user belongs to."""
+
+    id: strawberry.ID = strawberry.field(description="Sentry's team id.")
+    slug: str = strawberry.field(description="Sentry's team slug.")
+    name: str = strawberry.field(description="The team's name.")
+    role: str | None = strawberry.field(
+        description="The user's role in the team, such as `contributor` or `admin`; null is the team's default."
+    )
+
+
+@strawberry.type(description="A Sentry organization.")
+class Organization:
+    """A Sentry organization."""
+
+    id: strawberry.ID = strawberry.field(description="Sentry's organization id.")
+    slug: str = strawberry.field(description="The slug, as in Sentry's addresses.")
+    name: str = strawberry.field(description="The name.")
+
+
+@strawberry.federation.type(
+    keys=["id", "connectionId email"],
+    description="A person in a connection's Sentry organization: joined, invited, expired or restricted members. "
+    "Sentry does not list people whose account is deactivated. Fields that Sentry has no value for are null or empty.",
+)
+class User(relay.Node):
+    """A person in a connection's Sentry organization."""
+
+    connection_id: strawberry.ID = strawberry.field(description="The id of the connection that the user is seen by.")
+    external_id: str | None = strawberry.field(
+        description="Sentry's user id, as assignees and actors carry it; null until an invitation is accepted."
+    )
+    sentry_member_id: str = strawberry.field(
+        description="Sentry's member id, as the paths below `organizations/{organization}/members/` carry it."
+    )
+    name: str | None = strawberry.field(description="The display name; null where Sentry only repeats the address.")
+    first_name: str | None = strawberry.field(description=f"The first name. {_NEVER} apart from `name`: always null.")
+    last_name: str | None = strawberry.field(description=f"The last name. {_NEVER} apart from `name`: always null.")
+    username: str | None = strawberry.field(
+        description="The name to log in with; null until an invitation is accepted."
+    )
+    email: str | None = strawberry.field(description="The primary address.")
+    emails: list[Email] = strawberry.field(description="All addresses, the primary one first.")
+    phones: list[Phone] = strawberry.field(description=f"Phone numbers. {_NEVER}: always empty.")
+    title: str | None = strawberry.field(description=f"The job title. {_NEVER}: always null.")
+    status: UserStatus = strawberry.field(description="Where the person stands in the organization.")
+    is_email_verified: bool | None = strawberry.field(
+        description="Whether the primary address is verified; null where Sentry does not say."
+    )
+    is_two_factor_enabled: bool | None = strawberry.field(
+        description="Whether the account has a second factor; null until an invitation is accepted."
+    )
+    avatar_url: str | None = strawberry.field(description="A picture of the person.")
+    roles: list[Role] = strawberry.field(description="The organization role, then roles that teams give.")
+    organizations: list[Organization] = strawberry.field(description="The organization of the connection.")
+    languages: list[str] = strawberry.field(description=f"Languages that the person speaks. {_NEVER}: always empty.")
+    description: str | None = strawberry.field(description=f"A text about the person. {_NEVER}: always null.")
+    urls: list[str] = strawberry.field(description=f"Addresses of the person's pages. {_NEVER}: always empty.")
+    created_at: datetime | None = strawberry.field(description="When the person was added or invited.")
+    updated_at: datetime | None = strawberry.field(
+        description="When the person's data last changed. Sentry does not say: always null."
+    )
+    last_login_at: datetime | None = strawberry.field(description="When the person last logged in.")
+    last_active_at: datetime | None = strawberry.field(description="When the person last used Sentry.")
+    remote_data: JSON = strawberry.field(description="Sentry's payload of the member, untouched.")
+
+    @classmethod
+    def is_type_of(cls, value: Any, _info: Any) -> bool:
+        """Whether a value found through ``Node`` is a user."""
+        return isinstance(value, directory.User)
+
+    @strawberry.field(
+        description="The groups that the person belongs to. Sentry's list of members does not hold them: they cost one "
+        "call for the teams and one for each team, or one for each user where that is fewer; remembered for seconds.",
+        directives=[relay.cost(2)],
+    )
+    async def groups(self: strawberry.Parent[directory.User], info: Info) -> list[Group] | None:
+        """The person's groups."""
+        return await info.context.loaders.groups.load((self.connection_id, self.member.id))  # type: ignore[return-value]
+
+    @strawberry.field(
+        description="Sentry's payload of the member's own page, which adds teams and roles: a call for each user.",
+        directives=[relay.cost(5)],
+    )
+    async def remote_detail(self: strawberry.Parent[directory.User], info: Info) -> JSON | None:
+        """The member's details."""
+        return JSON(await info.context.loaders.member_detail.load((self.connection_id, self.member.id)))
+
+    @strawberry.field(description="The connection that the user is seen by.")
+    async def connection(
+        self: strawberry.Parent[directory.User], info: Info
+    ) -> Annotated["Connection", strawberry.lazy("service.schema.connection")] | None:
+        """The connection."""
+        return await info.context.loaders.connection.load(self.connection_id)  # type: ignore[return-value]
+
+
+@strawberry.type(description="A user in a list.")
+class UserEdge:
+    """A user in a list."""
+
+    node: User = strawberry.field(description="The user.")
+
+    def __init__(self, owner: "UserConnection", index: int) -> None:
+        self._owner = owner
+        self._index = index
+        self.node = owner.slice.users[index]  # type: ignore[assignment]  # backs the type
+
+    @strawberry.field(description="The user's place in the list: pass it as `after` or `before`.")
+    def cursor(self) -> str:
+        """Made only when asked for."""
+        return self._owner.cursor(self._index)
+
+
+@strawberry.type(description="A connection whose users are missing from a list, and why.")
+class ConnectionFailure:
+    """A connection whose users are missing from a list."""
+
+    connection_id: strawberry.ID = strawberry.field(description="The connection's id.")
+    code: str = strawberry.field(description="The error's code, as in `extensions.code`.")
+    message: str = strawberry.field(description="What went wrong.")
+    cure: str | None = strawberry.field(description="What to do about it.")
+    retryable: bool = strawberry.field(description="Whether trying again may help.")
+    extensions: JSON = strawberry.field(description="All that `extensions` of the error would hold.")
+
+
+@strawberry.type(description="A page of users, of one connection or many.")
+class UserConnection:
+    """A page of users."""
+
+    def __init__(self, found: Slice, scope: bytes, codec: CursorCodec) -> None:
+        self.slice = found
+        self._scope = scope
+        self._codec = codec
+
+    def cursor(self, index: int) -> str:
+        """The cursor of the page's user at ``index``."""
+        return self._codec.seal(self._scope, self.slice.positions[index])
+
+    @strawberry.field(description="The users of this page, with their cursors.")
+    def edges(self) -> list[UserEdge]:
+        """The users with their cursors."""
+        return [UserEdge(self, index) for index in range(len(self.slice.users))]
+
+    @strawberry.field(description="The users of this page.")
+    def nodes(self) -> list[User]:
+        """The users."""
+        return self.slice.users  # type: ignore[return-value]
+
+    @strawberry.field(description="Where this page stands in the list.")
+    def page_info(self) -> relay.PageInfo:
+        """Where this page stands."""
+        return _PageInfo(self)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.field(
+        description="How many users the whole list has. Sentry does not count members, so it is known only where the "
+        "list was read whole: under an order, or a filter that is ours to apply. Null otherwise."
+    )
+    def total_count(self) -> int | None:
+        """The count where it is free."""
+        return self.slice.total
+
+    @strawberry.field(description="Connections whose users are missing from this page because they failed.")
+    def failures(self) -> list[ConnectionFailure]:
+        """Connections that failed."""
+        return [_describe(failure.connection_id, failure.error) for failure in self.slice.failures]
+
+
+def _describe(connection_id: str, error: ServiceError) -> ConnectionFailure:
+    return ConnectionFailure(
+        connection_id=strawberry.ID(connection_id),
+        code=error.code,
+        message=error.message,
+        cure=error.cure,
+        retryable=error.retryable,
+        extensions=JSON(error.extensions()),
+    )
+
+
+class _PageInfo:
+    """Backs :class:`relay.PageInfo`; its cursors are sealed only when asked for."""
+
+    def __init__(self, page: UserConnection) -> None:
+        self._page = page
+        self.has_next_page = page.slice.has_next
+        self.has_previous_page = page.slice.has_previous
+
+    @property
+    def start_cursor(self) -> str | None:
+        return self._page.cursor(0) if self._page.slice.users else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        return self._page.cursor(-1) if self._page.slice.users else None
+
+
+async def resolve_users(
+    info: Info,
+    connection_ids: Sequence[str],
+    named: Sequence[str] | None,
+    *,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    filter_: UserFilterInput | None,
+    order_by: UserOrderInput | None,
+) -> UserConnection:
+    """A page of the users of connections; ``named`` are those that the caller named, None for all it may see.
+
+    Raises :class:`BadInput` and its kin for arguments; a connection that fails is listed in ``failures``.
+    """
+    window = Window.of(first, after, last, before, default=relay.DEFAULT_FIRST, most=relay.MOST_FIRST)
+    listing = UserListing(
+        info.context,
+        connection_ids,
+        filter_.to_filter() if filter_ else UserFilter(),
+        order_by.to_order() if order_by else None,
+        wants_groups=selects(info._raw_info, "edges", "node", "groups") or selects(info._raw_info, "nodes", "groups"),  # noqa: SLF001  (Strawberry's own selected_fields converts the whole selection)
+    )
+    scope = listing.scope(named)
+    return UserConnection(await listing.slice(window, scope), scope, info.context.services.cursors)
