@@ -1,3 +1,13 @@
 from tests.databases import database, database_url, postgres, postgres_url, sqlite_template, sqlite_url
+from tests.sandbox_fixture import sandbox, sandbox_server
 
-__all__ = ["database", "database_url", "postgres", "postgres_url", "sqlite_template", "sqlite_url"]
+__all__ = [
+    "database",
+    "database_url",
+    "postgres",
+    "postgres_url",
+    "sandbox",
+    "sandbox_server",
+    "sqlite_template",
+    "sqlite_url",
+]

@@ -1,0 +1,14 @@
+"""The endpoints, by subject. Each module lists its own; order decides where templates overlap."""
+
+from service.sandbox.call import Endpoint
+from service.sandbox.endpoints import credentials, issues, members, organizations, projects, releases, teams
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *organizations.ENDPOINTS,
+    *members.ENDPOINTS,
+    *teams.ENDPOINTS,
+    *projects.ENDPOINTS,
+    *issues.ENDPOINTS,
+    *releases.ENDPOINTS,
+    *credentials.ENDPOINTS,
+)
