@@ -6,9 +6,10 @@ Every variable begins with ``SENTRY_GRAPH_``; lists and objects are JSON.
 import enum
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
@@ -28,11 +29,13 @@ class JwtIssuer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    issuer: str = Field(description="The exact `iss` claim.")
-    audience: str = Field(description="The `aud` claim that names this service.")
+    issuer: str = Field(min_length=1, description="The exact `iss` claim.")
+    audience: str = Field(min_length=1, description="The `aud` claim that names this service.")
     jwks_url: str | None = Field(default=None, description="Where the issuer publishes its keys (https).")
     jwks_file: Path | None = Field(default=None, description="A local JWKS file instead of `jwks_url`.")
-    tenants: tuple[str, ...] = Field(description="The tenant ids this issuer may name; any other is refused.")
+    tenants: tuple[str, ...] = Field(
+        min_length=1, description="The tenant ids this issuer may name; any other is refused."
+    )
     tenant_claim: str = Field(default="tenant", description="The claim that holds the tenant's id.")
     role_claim: str = Field(default="role", description="The claim that holds `read`, `write` or `admin`.")
     max_role: Literal["read", "write", "admin"] = Field(
@@ -45,9 +48,24 @@ class JwtIssuer(BaseModel):
     external_ids_claim: str = Field(
         default="external_ids", description="The claim that lists externalIds to narrow to."
     )
-    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = Field(
-        default=("RS256", "ES256"), description="The signature algorithms accepted."
+    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "Ed25519", "EdDSA"], ...] = Field(
+        default=("RS256", "ES256"), min_length=1, description="The signature algorithms accepted."
     )
+
+    @model_validator(mode="after")
+    def _has_one_source_of_keys(self) -> Self:
+        if (self.jwks_url is None) == (self.jwks_file is None):
+            raise ValueError("give one of jwks_url and jwks_file")
+        return self
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _keys_come_over_https(cls, value: str | None) -> str | None:
+        url = urlsplit(value or "https://none")
+        is_loopback = url.scheme == "http" and url.hostname in ("localhost", "127.0.0.1", "::1")
+        if not (url.scheme == "https" or is_loopback) or not url.hostname or "@" in url.netloc:
+            raise ValueError("use an https:// address without a user name (http:// on loopback only)")
+        return value
 
 
 class Settings(BaseSettings):
@@ -74,6 +92,7 @@ class Settings(BaseSettings):
     # --- storage ---
     database_url: str = Field(
         default="sqlite:///data/sentry-graph.db",
+        repr=False,  # it holds a password
         description="`sqlite:///path` (one serving process) or `postgresql://user:password@host/name` (any number).",
     )
     keyring_file: Path = Field(
@@ -136,8 +155,10 @@ class Settings(BaseSettings):
         default="info", description="The least level logged."
     )
     metrics: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
-    metrics_token: Annotated[str | None, Field(repr=False)] = Field(
-        default=None, description="A bearer token that /metrics asks for; without one it answers loopback only."
+    metrics_token: str | None = Field(
+        default=None,
+        repr=False,
+        description="A bearer token that /metrics asks for; without one it answers loopback only.",
     )
     otel_endpoint: str | None = Field(
         default=None, description="An OTLP/HTTP endpoint that receives traces; off when unset."
@@ -159,6 +180,13 @@ class Settings(BaseSettings):
     def _database_is_supported(cls, value: str) -> str:
         if not value.startswith(("sqlite:///", "postgresql://", "postgres://")):
             raise ValueError("use sqlite:///path or postgresql://user:password@host/name")
+        return value
+
+    @field_validator("jwt_issuers")
+    @classmethod
+    def _issuers_differ(cls, value: tuple[JwtIssuer, ...]) -> tuple[JwtIssuer, ...]:
+        if len({issuer.issuer for issuer in value}) < len(value):
+            raise ValueError("list each issuer once")
         return value
 
     @property
