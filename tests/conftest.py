@@ -1,9 +1,11 @@
 from tests.databases import database, database_url, postgres, postgres_url, sqlite_template, sqlite_url
+from tests.graph_fixture import graph
 from tests.sandbox_fixture import sandbox, sandbox_server
 
 __all__ = [
     "database",
     "database_url",
+    "graph",
     "postgres",
     "postgres_url",
     "sandbox",

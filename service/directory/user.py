@@ -20,9 +20,9 @@ class UserStatus(enum.StrEnum):
 
 
 class Organization(msgspec.Struct, frozen=True, gc=False):
-    """The organization of a connection: Sentry's id, slug and name."""
+    """The organization of a connection: Sentry's id, slug and name; the id is not known to organization tokens."""
 
-    id: str
+    id: str | None
     slug: str
     name: str
 
@@ -41,7 +41,7 @@ class Role(msgspec.Struct, frozen=True, gc=False):
 
     id: str
     name: str
-    organization: str
+    organization: str | None
     group: str | None = None
 
 

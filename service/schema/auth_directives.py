@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import cast
 
 from graphql import (
-    DirectiveNode,
+    ConstDirectiveNode,
+    ConstListValueNode,
+    DefinitionNode,
     DocumentNode,
-    ListValueNode,
-    Node,
     ObjectTypeDefinitionNode,
     SchemaDefinitionNode,
     StringValueNode,
@@ -29,7 +29,7 @@ def add_auth_directives(sdl: str) -> str:
     return print_ast(replace(document, definitions=tuple(map(_add, document.definitions))))
 
 
-def _add(definition: Node) -> Node:
+def _add(definition: DefinitionNode) -> DefinitionNode:
     if isinstance(definition, SchemaDefinitionNode):
         return replace(definition, directives=tuple(map(_import, definition.directives or ())))
     if isinstance(definition, ObjectTypeDefinitionNode) and (text := _ON_FIELDS_OF.get(definition.name.value)):
@@ -45,17 +45,17 @@ def _add(definition: Node) -> Node:
     return definition
 
 
-def _import(link: DirectiveNode) -> DirectiveNode:
+def _import(link: ConstDirectiveNode) -> ConstDirectiveNode:
     arguments = []
     for argument in link.arguments or ():
         if argument.name.value == "import":
-            imports = cast("ListValueNode", argument.value)
+            imports = cast("ConstListValueNode", argument.value)
             added = tuple(StringValueNode(value=name) for name in _IMPORTS)
             argument = replace(argument, value=replace(imports, values=(*imports.values, *added)))  # noqa: PLW2901
         arguments.append(argument)
     return replace(link, arguments=tuple(arguments))
 
 
-def _parse_directive(text: str) -> DirectiveNode:
+def _parse_directive(text: str) -> ConstDirectiveNode:
     document: DocumentNode = parse(f"scalar S {text}")
-    return cast("DirectiveNode", document.definitions[0].directives[0])  # type: ignore[attr-defined]
+    return cast("ConstDirectiveNode", document.definitions[0].directives[0])  # type: ignore[attr-defined]

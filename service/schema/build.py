@@ -1,5 +1,7 @@
 """The schema object that is served, and the SDL that a gateway composes."""
 
+from typing import Final
+
 import strawberry
 from strawberry.printer import print_schema
 from strawberry.schema.config import StrawberryConfig
@@ -12,7 +14,7 @@ from service.schema.query import Query, RelayQuery
 from service.schema.scalars import JSON, JSON_SCALAR
 
 # The newest version that all open-source composers accept.
-FEDERATION_VERSION = "2.9"
+FEDERATION_VERSION: Final = "2.9"
 
 
 def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> Subgraph:

@@ -67,8 +67,9 @@ class Connection(relay.Node):
     @strawberry.field(description="The organization that the connection reaches.")
     def organization(self: strawberry.Parent[ConnectionRecord]) -> Organization:
         """The linked organization."""
+        known = self.organization_id
         return Organization(
-            id=strawberry.ID(self.organization_id), slug=self.organization_slug, name=self.organization_name
+            id=None if known is None else strawberry.ID(known), slug=self.organization_slug, name=self.organization_name
         )
 
     @strawberry.field(description="The projects that the connection is limited to; null where it is not limited.")

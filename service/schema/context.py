@@ -23,6 +23,7 @@ class Services:
     """What the graph is served from: made once by the composition root, shared by all requests."""
 
     tenants: TenantStore
+    api_key_pepper: bytes = field(repr=False)
     connections: ConnectionStore
     accounts: AccountSource
     linker: Linker

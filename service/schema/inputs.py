@@ -62,7 +62,7 @@ class UserFilterInput:
             name=self.name,
             roles=_tuple(self.roles),
             statuses=_tuple(self.statuses),
-            group_ids=_tuple(self.group_ids),
+            group_ids=None if self.group_ids is None else tuple(map(str, self.group_ids)),
             created_at=self.created_at.to_range() if self.created_at else None,
         )
 

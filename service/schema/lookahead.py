@@ -1,11 +1,12 @@
 """What a field's selection holds, read from the document: so that work can start before its turn comes."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from graphql import FieldNode, FragmentSpreadNode, GraphQLResolveInfo, InlineFragmentNode, SelectionSetNode
 
 
-def selects(info: GraphQLResolveInfo, *path: str) -> bool:
+def selects(info: GraphQLResolveInfo[Any], *path: str) -> bool:
     """Whether the field being resolved selects a field at ``path`` below it, through fragments too.
 
     A field under ``@skip`` or ``@include`` counts as selected: the answer is a hint, never a promise.
@@ -13,7 +14,7 @@ def selects(info: GraphQLResolveInfo, *path: str) -> bool:
     return any(_holds(info, node.selection_set, path) for node in info.field_nodes)
 
 
-def _holds(info: GraphQLResolveInfo, selection_set: SelectionSetNode | None, path: tuple[str, ...]) -> bool:
+def _holds(info: GraphQLResolveInfo[Any], selection_set: SelectionSetNode | None, path: tuple[str, ...]) -> bool:
     name, *rest = path
     return any(
         field.name.value == name and (not rest or _holds(info, field.selection_set, tuple(rest)))
@@ -21,7 +22,7 @@ def _holds(info: GraphQLResolveInfo, selection_set: SelectionSetNode | None, pat
     )
 
 
-def _fields(info: GraphQLResolveInfo, selection_set: SelectionSetNode | None) -> Iterator[FieldNode]:
+def _fields(info: GraphQLResolveInfo[Any], selection_set: SelectionSetNode | None) -> Iterator[FieldNode]:
     if selection_set is None:
         return
     for selection in selection_set.selections:

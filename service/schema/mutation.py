@@ -177,6 +177,7 @@ class Mutation:
             connection_ids=input.connection_ids,
             external_ids=input.external_ids,
             expires_at=expires_at,
+            pepper=info.context.services.api_key_pepper,
         )
         return CreatedApiKey(api_key=_api_key(record), key=key)
 

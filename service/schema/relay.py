@@ -27,14 +27,13 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="The cursor of the page's last item: pass it as `after`.")
 
 
-def list_size(**sizes: object) -> ListSize:
+def list_size() -> ListSize:
     """The ``@listSize`` of a Relay list: its size is ``first`` or ``last``."""
     return ListSize(
         assumed_size=DEFAULT_FIRST,
         slicing_arguments=["first", "last"],
         sized_fields=["edges"],
         require_one_slicing_argument=False,
-        **sizes,  # type: ignore[arg-type]
     )
 
 

@@ -53,7 +53,9 @@ class Role:
     group: str | None = strawberry.field(
         description="The slug of the team that gives the role; null where it is the member's own."
     )
-    organization: strawberry.ID = strawberry.field(description="The id of the organization that the role is in.")
+    organization: strawberry.ID | None = strawberry.field(
+        description="The id of the organization that the role is in; null where the credential may not ask for it."
+    )
 
 
 @strawberry.type(description="A group that a user belongs to: a Sentry team.")
@@ -72,7 +74,9 @@ class Group:
 class Organization:
     """A Sentry organization."""
 
-    id: strawberry.ID = strawberry.field(description="Sentry's organization id.")
+    id: strawberry.ID | None = strawberry.field(
+        description="Sentry's organization id; null where the credential may not ask for it."
+    )
     slug: str = strawberry.field(description="The slug, as in Sentry's addresses.")
     name: str = strawberry.field(description="The name.")
 

@@ -1,0 +1,137 @@
+"""The composition root: every object is made here, wired to the others, started and stopped. Nothing else does that."""
+
+import gc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from fastapi import FastAPI
+from starlette.requests import Request
+
+from service import __version__
+from service.connections.accounts import AccountSource
+from service.connections.idempotency import IdempotencyStore
+from service.connections.keyring import Keyring
+from service.connections.linking import Linker
+from service.connections.rewrap import missing_keys
+from service.connections.store import ConnectionStore
+from service.connections.vault import Vault
+from service.db import Database
+from service.directory.groups import GroupReader
+from service.directory.members import MemberReader
+from service.errors import ConfigurationError
+from service.last_used import LastUsed
+from service.proxy.engine import ProxyEngine
+from service.proxy.idempotency import Idempotency
+from service.schema.build import build_schema
+from service.schema.context import Context, Services
+from service.schema.cursors import CursorCodec
+from service.schema.http import create_graphql_routes
+from service.sentry.client import SentryClient
+from service.sentry.egress import EgressPolicy
+from service.sentry.origin import Origin
+from service.sentry.transport import create_transport
+from service.settings import Settings
+from service.tenants.authenticator import Authenticator
+from service.tenants.caller import Caller
+from service.tenants.store import TenantStore
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """All parts of a process, wired. Making one opens nothing; :meth:`started` does."""
+
+    settings: Settings
+    database: Database
+    keyring: Keyring
+    last_used: LastUsed
+    authenticator: Authenticator
+    services: Services
+
+    @classmethod
+    def build(cls, settings: Settings) -> "Runtime":
+        """Make all parts. Raises :class:`ConfigurationError` for a setting or keyring that cannot be used."""
+        database = Database(settings.database_url)
+        keyring = Keyring.load(settings.keyring_file)
+        vault = Vault(keyring)
+        last_used = LastUsed(database)
+        policy = EgressPolicy(map(Origin.parse, settings.egress_allow))
+        client = SentryClient(
+            create_transport(policy, limit=settings.upstream_connections),
+            policy=policy,
+            deadline=settings.upstream_deadline,
+            attempts=settings.upstream_attempts,
+            max_bytes=settings.upstream_max_bytes,
+            user_agent=f"sentry-graph/{__version__}",
+        )
+        connections = ConnectionStore(database)
+        accounts = AccountSource(connections, vault, last_used)
+        members = MemberReader(client)
+        # A keyed write counts as running for as long as it can last, and a little.
+        running = timedelta(seconds=settings.upstream_deadline + 30)
+        services = Services(
+            tenants=TenantStore(database),
+            api_key_pepper=keyring.api_key_pepper,
+            connections=connections,
+            accounts=accounts,
+            linker=Linker(client, policy, connections, vault, accounts),
+            client=client,
+            members=members,
+            groups=GroupReader(client, members, remember_seconds=settings.group_cache_seconds),
+            proxy=ProxyEngine(client, accounts, Idempotency(IdempotencyStore(database), vault, running=running)),
+            cursors=CursorCodec(keyring.cursor_key),
+            max_scan=settings.max_scan,
+        )
+        authenticator = Authenticator(
+            database, pepper=keyring.api_key_pepper, last_used=last_used, issuers=settings.jwt_issuers
+        )
+        return cls(settings, database, keyring, last_used, authenticator, services)
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Open what is needed to serve, and close it at the end.
+
+        Raises :class:`ConfigurationError` where another process serves this SQLite file, the database's tables are not
+        of this version, or a stored secret needs a key that the keyring lacks.
+        """
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.database.dispose)
+            stack.enter_context(self.database.serving_lock())
+            if self.settings.is_sqlite:
+                await self.database.migrate()
+            else:
+                await self.database.check_schema()
+            if missing := await missing_keys(self.database, self.keyring):
+                raise ConfigurationError(
+                    f"Stored secrets need keys that {self.settings.keyring_file} does not hold: {', '.join(missing)}.",
+                    cure="Restore the keyring that they were sealed with.",
+                )
+            stack.push_async_callback(self.services.client.aclose)
+            await stack.enter_async_context(self.last_used.running())
+            yield
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """The ASGI application of a process."""
+    settings = runtime.settings
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with runtime.started():
+            # What is alive now lives as long as the process: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            yield
+
+    async def get_context(_: Request, caller: Caller) -> Context:
+        return Context(caller, runtime.services)
+
+    app = FastAPI(
+        title="Sentry Graph", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    )
+    schema = build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives)
+    app.router.routes.extend(
+        create_graphql_routes(schema, settings=settings, get_context=get_context, authenticator=runtime.authenticator)
+    )
+    return app
