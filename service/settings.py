@@ -40,7 +40,7 @@ class JwtIssuer(BaseModel):
     role_claim: str = Field(default="role", description="The claim that holds `read`, `write` or `admin`.")
     max_role: Literal["read", "write", "admin"] = Field(
         default="read",
-        description="The highest role this issuer may give; also the role where the claim is absent is `read`.",
+        description="The highest role this issuer may give; without the claim the role is `read`.",
     )
     connections_claim: str = Field(
         default="connections", description="The claim that lists connection ids to narrow to."
@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         description="Rows read at most for a filter or order that Sentry cannot apply.",
     )
 
+    proxy_max_upload_bytes: int = Field(
+        default=100 * 2**20, ge=2**16, description="The largest body the streaming REST proxy takes up to Sentry."
+    )
+
     # --- GraphQL ---
     graphiql: bool = Field(default=False, description="Serve GraphiQL at /graphql.")
     introspection: bool = Field(default=False, description="Answer introspection queries.")
@@ -200,7 +204,8 @@ def read_settings(mode: Mode = Mode.SERVE, **overrides: Any) -> Settings:
 
     Raises :class:`ConfigurationError` with one line for each wrong value, by the variable's name, without the value.
     """
-    unknown = [name for name in os.environ if name.startswith(PREFIX) and _field(name) not in Settings.model_fields]
+    known = {f"{PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if not field.exclude}
+    unknown = [name for name in os.environ if name.startswith(PREFIX) and name not in known]
     if unknown:
         raise ConfigurationError(
             "\n".join(f"{name}: no such setting; see docs/settings.md" for name in sorted(unknown))
@@ -215,10 +220,6 @@ def read_settings(mode: Mode = Mode.SERVE, **overrides: Any) -> Settings:
     except ValidationError as error:
         lines = [f"{_variable(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
         raise ConfigurationError("\n".join(lines)) from None
-
-
-def _field(variable: str) -> str:
-    return variable.removeprefix(PREFIX).lower()
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

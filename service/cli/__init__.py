@@ -1,0 +1,31 @@
+"""The command line: ``sentry-graph`` or ``python -m service``. Each room's commands are in a module of their own."""
+
+import sys
+
+import typer
+
+from service.cli import api_keys, migrate, settings, tenants
+from service.errors import ServiceError
+
+app = typer.Typer(
+    name="sentry-graph",
+    help="One GraphQL graph over every linked Sentry account. Settings come from the environment (SENTRY_GRAPH_…).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals hold secrets
+)
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(api_keys.app, name="api-keys")
+app.command("migrate")(migrate.migrate)
+app.command("settings")(settings.print_settings)
+
+
+def main() -> None:
+    """Run a command. An error is a line on standard error: exit code 1, or 2 where the command line is wrong."""
+    try:
+        app()
+    except ServiceError as error:
+        typer.echo(f"Error: {error.message}", err=True)
+        if error.cure:
+            typer.echo(error.cure, err=True)
+        sys.exit(1)

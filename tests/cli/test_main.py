@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["bogus"], ["tenants", "bogus"], ["tenants", "create"], ["api-keys", "create", "a", "b", "--role", "root"]],
+    [["bogus"], ["tenants", "bogus"], ["tenants", "create"], ["api-keys", "create", "a", "b", "--role", "root"]],
+)
+def test_a_wrong_command_line_is_exit_code_2(run: Run, arguments: list[str]):
+    code, output, error = run(*arguments)
+    assert (code, output) == (2, "")
+    assert "Usage: " in error
+
+
+def test_a_wrong_setting_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SENTRY_GRAPH_PORT", "hunter2")
+    code, output, error = run("tenants", "list")
+    assert (code, output) == (1, "")
+    assert error.startswith("Error: SENTRY_GRAPH_PORT: ")
+    assert "hunter2" not in error
+
+
+def test_python_m_service():
+    done = subprocess.run([sys.executable, "-m", "service", "--help"], capture_output=True, text=True, check=True)
+    for command in ("tenants", "api-keys", "migrate", "settings"):
+        assert command in done.stdout
