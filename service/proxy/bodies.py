@@ -33,7 +33,7 @@ class Scanned:
     items: int | None
 
 
-_NOTHING = Scanned(b"null", is_json=False, items=None)
+NOTHING = Scanned(b"null", is_json=False, items=None)
 
 
 def scan_answer(status: int, content_type: str, body: bytes) -> Scanned:
@@ -45,15 +45,15 @@ def scan_answer(status: int, content_type: str, body: bytes) -> Scanned:
     """
     body = body.strip(_SPACE)
     if not body:
-        return _NOTHING
+        return NOTHING
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in {"", "application/json"} or media_type.endswith("+json"):
-        return scan_json(body)
-    if status >= 400:
+    is_error = status >= 400
+    if is_error or media_type in {"", "application/json"} or media_type.endswith("+json"):
         try:
             return scan_json(body)
         except UpstreamInvalid:
-            pass
+            if not is_error:
+                raise
     return _quote(media_type, body)
 
 

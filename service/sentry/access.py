@@ -49,7 +49,7 @@ class ProjectRef:
 class AccessFacts:
     """What is known of a connection. ``projects`` is the constraint, None for the whole organization."""
 
-    organization_id: str
+    organization_id: str | None
     organization_slug: str
     installation_id: str | None = None
     projects: tuple[ProjectRef, ...] | None = None
