@@ -9,7 +9,6 @@ from tests.cli.conftest import Run
 @pytest.mark.parametrize(
     "arguments",
     [["bogus"], ["tenants", "bogus"], ["tenants", "create"], ["api-keys", "create", "a", "b", "--role", "root"]],
-    [["bogus"], ["tenants", "bogus"], ["tenants", "create"], ["api-keys", "create", "a", "b", "--role", "root"]],
 )
 def test_a_wrong_command_line_is_exit_code_2(run: Run, arguments: list[str]):
     code, output, error = run(*arguments)
