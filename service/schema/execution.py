@@ -1,0 +1,77 @@
+"""Running one operation: the executor that the schema names, a deadline, and a client that may leave."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import strawberry
+from graphql import ExecutionResult
+from starlette.types import Receive
+from strawberry.execution import optimized_is_awaitable
+
+from service.schema.documents import MAX_ERRORS, Document, Operation
+from service.schema.problems import InvalidVariables, OperationRefused
+from service.schema.requests import ClientDisconnected, GraphQLRequest, wait_for_disconnect
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs operations of one schema on its ``execution_context_class``.
+
+    Strawberry's own ``execute`` is left out: it parses and validates anew each time, and its hooks for extensions cost
+    as much as a small query. So the schema must have no extensions and no operation directives of its own.
+    """
+
+    schema: strawberry.Schema
+    hide_suggestions: bool
+
+    def __post_init__(self) -> None:
+        if self.schema.extensions or self.schema.directives:
+            raise ValueError("a schema that is served here can have no extensions and no operation directives")
+
+    def start(
+        self, document: Document, operation: Operation, request: GraphQLRequest, context: object
+    ) -> ExecutionResult | Awaitable[ExecutionResult]:
+        """Begin an operation: the result itself where no resolver has to wait.
+
+        Raises :class:`OperationRefused` where the variables do not fit.
+        """
+        executor = self.schema.execution_context_class.build(
+            self.schema._schema,  # noqa: SLF001 - where every integration finds it
+            document.ast,
+            None,
+            context,
+            request.variables,
+            operation.name,
+            is_awaitable=cast("Any", optimized_is_awaitable),
+            max_coercion_errors=MAX_ERRORS,
+            hide_suggestions=self.hide_suggestions,
+            operation_extensions=request.extensions,
+        )
+        if isinstance(executor, list):
+            raise OperationRefused(InvalidVariables(executor))
+        # Without @defer and @stream in the schema, which it does not enable, there is one result.
+        return cast("ExecutionResult | Awaitable[ExecutionResult]", executor.execute_operation())
+
+
+async def finish_query(running: Awaitable[ExecutionResult], receive: Receive) -> ExecutionResult:
+    """Wait for a query while its client does; cancelled, or left by the client, it stops all that it began.
+
+    Raises :class:`ClientDisconnected`.
+    """
+    work = asyncio.ensure_future(running)
+    gone = asyncio.ensure_future(wait_for_disconnect(receive))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnected
+        return work.result()
+    finally:
+        await _stop(work, gone)
+
+
+async def _stop(*tasks: "asyncio.Future[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

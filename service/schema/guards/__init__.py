@@ -1,0 +1,1 @@
+"""Limits on what one document may ask for, checked before anything runs."""

@@ -1,0 +1,140 @@
+"""From results and errors to bytes. What a caller is shown of an error is decided here, and nowhere else.
+
+A :class:`ServiceError` is written for the caller and shown. So is what graphql-core says of the request itself. All
+else is logged under a correlation id, which is all that the caller learns of it.
+"""
+
+import secrets
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from graphql import ArgumentNode, GraphQLError, ValueNode
+from starlette.responses import Response
+from strawberry.exceptions import StrawberryInputCoercionError
+
+from service.errors import BadInput, ServiceError
+from service.schema.problems import InvalidDocument
+
+_MAX_ERRORS = 50
+# Messages quote names and values of the request; those can be as long as the request.
+_MAX_MESSAGE = 500
+
+_log = structlog.get_logger(__name__)
+_encoder = msgspec.json.Encoder()
+
+Formatted = dict[str, Any]
+"""One error as the GraphQL specification shapes it: ``message``, and ``locations``, ``path``, ``extensions``."""
+
+
+def format_problem(error: ServiceError) -> list[Formatted]:
+    """The errors of a request that did not run."""
+    if not isinstance(error, InvalidDocument):
+        return [{"message": _shorten(error.message), "extensions": error.extensions()}]
+    return [_format_located(one, one.message, error.extensions()) for one in error.errors]
+
+
+def format_field_errors(errors: Sequence[GraphQLError]) -> list[Formatted]:
+    """The errors of fields that ran; unforeseen ones are logged and masked."""
+    correlation_id = secrets.token_hex(8)
+    formatted = [_format_field_error(error, correlation_id) for error in errors[:_MAX_ERRORS]]
+    if hidden := len(errors) - len(formatted):
+        message = f"{hidden} more errors are not shown."
+        formatted.append({"message": message, "extensions": {"code": "MORE_ERRORS", "hidden": hidden}})
+    return formatted
+
+
+def format_unforeseen(error: BaseException) -> list[Formatted]:
+    """Log an error that nobody foresaw; the answer only names the log line."""
+    correlation_id = secrets.token_hex(8)
+    _log_unforeseen(error, correlation_id, path=None)
+    return [_masked(correlation_id)]
+
+
+def encode_response(
+    payload: Mapping[str, Any], *, media_type: str, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Encode an answer once. ``msgspec.Raw`` values in it are spliced in as they are."""
+    try:
+        body = _encoder.encode(payload)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        # A resolver's value that is no JSON: a lone surrogate, say, or an unknown type.
+        body, status = _encoder.encode({"errors": format_unforeseen(error)}), 500
+    return Response(
+        body,
+        status,
+        {
+            "content-type": f"{media_type}; charset=utf-8",
+            "cache-control": "private, no-store",
+            "vary": "accept",
+            "x-content-type-options": "nosniff",
+            **(headers or {}),
+        },
+    )
+
+
+def _format_field_error(error: GraphQLError, correlation_id: str) -> Formatted:
+    cause = _root_cause(error)
+    if isinstance(cause, ServiceError):
+        return _format_located(error, cause.message, cause.extensions())
+    if isinstance(cause, GraphQLError):
+        if "code" in (cause.extensions or {}):
+            return _format_located(error, cause.message, dict(cause.extensions or {}))
+        if _is_about_input(cause):
+            return _format_located(error, cause.message, BadInput("").extensions())
+    _log_unforeseen(cause, correlation_id, path=error.path)
+    masked = _masked(correlation_id)
+    return _format_located(error, masked["message"], masked["extensions"])
+
+
+def _root_cause(error: GraphQLError) -> Exception:
+    """What a resolver raised, under the GraphQL errors that locate it; or the innermost of these."""
+    cause: Exception = error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    return cause
+
+
+def _is_about_input(error: GraphQLError) -> bool:
+    """Whether graphql-core or Strawberry complain of an argument's value, not of what a resolver answered."""
+    if isinstance(error, StrawberryInputCoercionError):
+        return True
+    return any(isinstance(node, ArgumentNode | ValueNode) for node in error.nodes or ())
+
+
+def _format_located(error: GraphQLError, message: str, extensions: Formatted) -> Formatted:
+    formatted: Formatted = {"message": _shorten(message)}
+    if error.locations:
+        formatted["locations"] = [location.formatted for location in error.locations[:20]]
+    if error.path is not None:
+        formatted["path"] = error.path
+    formatted["extensions"] = extensions
+    return formatted
+
+
+def _masked(correlation_id: str) -> Formatted:
+    return {
+        "message": "Something went wrong.",
+        "extensions": {
+            "code": ServiceError.code,
+            "retryable": False,
+            "cure": "Tell the operator the correlationId: it finds the reason in the log.",
+            "correlationId": correlation_id,
+        },
+    }
+
+
+def _log_unforeseen(error: BaseException, correlation_id: str, *, path: Iterable[str | int] | None) -> None:
+    _log.error(
+        "graphql.unforeseen_error",
+        correlation_id=correlation_id,
+        path=".".join(map(str, path or ())),
+        # Formatted here, and not handed on as `exc_info`: renderers like to add the frames' local variables.
+        exception="".join(traceback.format_exception(error)),
+    )
+
+
+def _shorten(message: str) -> str:
+    return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "…"
