@@ -1,6 +1,5 @@
 """The composition root: every object is made here, wired to the others, started and stopped. Nothing else does that."""
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +26,10 @@ from service.proxy.idempotency import Idempotency
 from service.schema.build import build_schema
 from service.schema.context import Context, Services
 from service.schema.cursors import CursorCodec
+from service.schema.graphiql.demo_key import create_demo_key_route
+from service.schema.graphiql.page import create_graphiql
 from service.schema.http import create_graphql_routes
+from service.schema.prepared import PREPARED
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
@@ -112,26 +114,26 @@ class Runtime:
             yield
 
 
-def create_app(runtime: Runtime) -> FastAPI:
-    """The ASGI application of a process."""
-    settings = runtime.settings
+def create_app(runtime: Runtime, *, demo_key: str | None = None) -> FastAPI:
+    """The ASGI application of a runtime, to be served while the runtime is started.
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with runtime.started():
-            # What is alive now lives as long as the process: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
-            yield
+    ``demo_key`` is the API key that the demo's GraphiQL may fetch.
+    """
+    settings = runtime.settings
 
     async def get_context(_: Request, caller: Caller) -> Context:
         return Context(caller, runtime.services)
 
-    app = FastAPI(
-        title="Sentry Graph", version=__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
+    page, routes = create_graphiql(PREPARED, demo_key=demo_key is not None) if settings.graphiql else (None, [])
+    if demo_key is not None:
+        routes.append(create_demo_key_route(demo_key, bound_host=settings.host, bound_port=settings.port))
+    routes += create_graphql_routes(
+        build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
+        settings=settings,
+        get_context=get_context,
+        authenticator=runtime.authenticator,
+        page=page,
     )
-    schema = build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives)
-    app.router.routes.extend(
-        create_graphql_routes(schema, settings=settings, get_context=get_context, authenticator=runtime.authenticator)
-    )
+    app = FastAPI(title="Sentry Graph", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.router.routes.extend(routes)
     return app

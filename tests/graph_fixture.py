@@ -101,7 +101,7 @@ async def serve_graph(folder: Path, sandbox: Sandbox, **settings: Any) -> AsyncI
     options = {"database_url": f"sqlite:///{folder / 'graph.db'}", "egress_allow": (sandbox.url,)} | settings
     runtime = Runtime.build(Settings(keyring_file=keyring_file, **options))
     app = create_app(runtime)
-    async with app.router.lifespan_context(app):
+    async with runtime.started():
         tenant = await runtime.services.tenants.create_tenant("Acme")
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as http:

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import api_keys, migrate, settings, tenants
+from service.cli import api_keys, demo, migrate, schema, serve, settings, tenants
 from service.errors import ServiceError
 
 app = typer.Typer(
@@ -14,9 +14,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,  # locals hold secrets
 )
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(api_keys.app, name="api-keys")
+app.add_typer(keyring.app, name="keys")
+app.add_typer(link.app, name="connections")
+app.command("link")(link.link)
 app.command("migrate")(migrate.migrate)
+app.command("schema")(schema.print_schema)
 app.command("settings")(settings.print_settings)
 
 

@@ -1,0 +1,82 @@
+"""The queries that GraphiQL opens with. None needs an id to be filled in first."""
+
+from service.schema.graphiql.page import PreparedQuery
+
+PREPARED = (
+    PreparedQuery(
+        """# Users of every linked Sentry account, as one list. Press the play button.
+query Users {
+  users(first: 10) {
+    edges {
+      cursor
+      node {
+        id
+        name
+        email
+        status
+        roles { name }
+        groups { name }
+        lastActiveAt
+      }
+    }
+    pageInfo { hasNextPage endCursor }
+    failures { connectionId code message cure }
+  }
+}
+"""
+    ),
+    PreparedQuery(
+        """# Anything in Sentry: its API one to one, with the connection's own credential.
+query Issues {
+  connections(first: 1) {
+    nodes {
+      name
+      organization { slug }
+      proxy(path: "organizations/{organization}/issues/", query: [{ name: "project", value: "-1" }], first: 5) {
+        statusCode
+        resultCount
+        totalCount
+        result
+        pageInfo { hasNextPage endCursor }
+      }
+    }
+  }
+}
+"""
+    ),
+    PreparedQuery(
+        """# The linked accounts, and what their credentials do not reach.
+query Connections {
+  connections {
+    totalCount
+    nodes {
+      id
+      externalId
+      name
+      status
+      origin
+      organization { slug name }
+      authentication
+      scopes
+      missingScopes { feature anyOf }
+      rateLimit { limit remaining resetAt }
+      createdAt
+    }
+  }
+}
+"""
+    ),
+    PreparedQuery(
+        """# Link a Sentry account by a token. With several organizations the error names them: set `organization`.
+mutation Link($token: String!) {
+  linkConnection(input: { token: $token, origin: "https://sentry.io", externalId: "my-first-customer" }) {
+    id
+    name
+    organization { slug }
+    missingScopes { feature anyOf }
+  }
+}
+""",
+        variables={"token": "sntryu_…"},
+    ),
+)
