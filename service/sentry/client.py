@@ -1,76 +1,46 @@
-"""The one way to Sentry."""
+"""The one way to Sentry: every call carries its account's token, and none goes without deadline, limits and checks."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Protocol
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import httpx
 
+from service.errors import BadInput, UpstreamInvalid, UpstreamTimeout
+from service.sentry.account import Account, Token, TokenSource
+from service.sentry.bodies import BodyDecoder
 from service.sentry.egress import EgressPolicy
+from service.sentry.exchange import Call, CallObservation, Exchange, OpenResponse, Response
+from service.sentry.headers import select_request_headers
 from service.sentry.limits import RateLimitState
 from service.sentry.links import PageLinks
 from service.sentry.origin import Origin
-from service.sentry.paths import ApiPath
+from service.sentry.paths import ApiPath, build_url
+from service.sentry.refusals import explain_status
+
+__all__ = [
+    "Account",
+    "CallObservation",
+    "Query",
+    "Response",
+    "SentryClient",
+    "StreamedResponse",
+    "Token",
+    "TokenSource",
+]
 
 Query = Sequence[tuple[str, str]]
 
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token; ``version`` grows with every change of the stored credential."""
-
-    value: str = field(repr=False)
-    version: int
-
-
-class TokenSource(Protocol):
-    """Where the client gets an account's bearer token from."""
-
-    async def token(self) -> Token:
-        """The current token. Raises :class:`NeedsReauth` where there is none."""
-        ...
-
-    async def fresh_token(self, rejected: Token) -> Token:
-        """Another token than the one Sentry answered 401 to.
-
-        Raises :class:`NeedsReauth` or :class:`UpstreamUnauthorized` where there is none.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What the client needs to know of a linked account.
-
-    ``control`` and ``api`` are the same when self-hosted. ``fingerprint`` tells credentials apart: equal ones share
-    Sentry's rate limit.
-    """
-
-    tenant_id: str
-    connection_id: str
-    control: Origin
-    api: Origin
-    organization: str
-    fingerprint: str
-    tokens: TokenSource
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """Sentry's whole answer. ``headers`` has lower-case names and only those of the allow-list."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    links: PageLinks
-    rate_limit: RateLimitState | None
-    request_id: str | None
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+_STREAM_SECONDS = 3600.0
+_Key = tuple[str, str, str, Origin, ApiPath, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedResponse:
-    """Sentry's answer while it arrives: ``body`` yields decoded bytes, and raises where it is cut off."""
+    """Sentry's answer while it arrives. ``body`` yields decoded bytes, and raises where the answer is cut off."""
 
     status: int
     headers: Mapping[str, str]
@@ -80,20 +50,25 @@ class StreamedResponse:
     body: AsyncIterator[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class CallObservation:
-    """One call, for metrics. ``outcome`` is the HTTP status or the error's code; ``seconds`` include all waiting."""
+class _Flight:
+    """A read under way, and how many wait for it."""
 
-    host: str
-    template: str
-    method: str
-    outcome: str
-    seconds: float
-    attempts: int
+    __slots__ = ("task", "waiters")
+
+    def __init__(self, task: asyncio.Task[Response]) -> None:
+        self.task = task
+        self.waiters = 0
 
 
 class SentryClient:
-    """Calls Sentry for accounts."""
+    """Calls Sentry for accounts, on one event loop.
+
+    ``deadline`` is the seconds that a call may take with all its waiting and ``attempts``; ``max_bytes`` bounds a
+    decoded answer, unless it is streamed. ``observe`` is told of every call and must not block. Beside the errors that
+    each method names, all raise :class:`EgressRefused`, :class:`UpstreamTimeout`, :class:`UpstreamUnavailable`,
+    :class:`UpstreamInvalid`, :class:`UpstreamTooLarge`, :class:`RateLimited` where Sentry was not even asked, and what
+    the account's ``tokens`` raise.
+    """
 
     def __init__(
         self,
@@ -106,11 +81,39 @@ class SentryClient:
         user_agent: str,
         observe: Callable[[CallObservation], None] | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._transport = transport
+        self._deadline = deadline
+        self._exchange = Exchange(
+            transport, policy=policy, deadline=deadline, attempts=attempts, max_bytes=max_bytes, observe=observe
+        )
+        self._user_agent = user_agent
+        self._read_headers = self._build_headers({"accept": "application/json"})
+        self._flights: dict[_Key, _Flight] = {}
+        self._tasks: set[asyncio.Task[Response]] = set()
 
     async def get(self, account: Account, path: ApiPath, query: Query = (), *, control: bool = False) -> Response:
-        """Read from Sentry. Identical reads of one connection at the same time are one call."""
-        raise NotImplementedError
+        """Read from Sentry. Identical reads of one connection at the same time are one call.
+
+        Every status of 400 or more raises: :class:`UpstreamUnauthorized`, :class:`MissingScope`,
+        :class:`UpstreamNotFound`, :class:`RateLimited` or another :class:`UpstreamError`; so does a redirect.
+        """
+        origin = account.control if control else account.api
+        key = (account.tenant_id, account.connection_id, account.fingerprint, origin, path, tuple(query))
+        flight = self._flights.get(key)
+        if flight is None:
+            task = asyncio.create_task(self._read(account, origin, path, query))
+            self._tasks.add(task)
+            task.add_done_callback(self._forget)
+            flight = self._flights[key] = _Flight(task)
+        flight.waiters += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiters -= 1
+            if flight.waiters == 0:
+                flight.task.cancel()  # of no effect where it has ended
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
 
     async def send(
         self,
@@ -124,10 +127,20 @@ class SentryClient:
         headers: Mapping[str, str] | None = None,
         control: bool = False,
     ) -> Response:
-        """Pass a call through."""
-        raise NotImplementedError
+        """Pass a call through. Sentry's answers below 500 come back as they are; a write is sent once.
 
-    def stream(
+        ``headers`` are a caller's: what is not on the allow-list is dropped. Raises :class:`OutcomeUnknown` for a write
+        whose answer was lost.
+        """
+        origin = account.control if control else account.api
+        call = self._build_call(account, origin, method, path, query, body, content_type, headers)
+        response = await self._exchange.fetch(call)
+        if response.status >= 500:
+            raise _explain(response, call.method)
+        return response
+
+    @asynccontextmanager
+    async def stream(
         self,
         account: Account,
         method: str,
@@ -138,14 +151,111 @@ class SentryClient:
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
         control: bool = False,
-    ) -> AbstractAsyncContextManager[StreamedResponse]:
-        """Pass a call through without holding its body."""
-        raise NotImplementedError
+    ) -> AsyncGenerator[StreamedResponse]:
+        """Pass a call through, like :meth:`send`, without holding either body; one that iterates is sent once.
+
+        The deadline ends with the headers; then it holds for each piece of the body, and an hour for all of them.
+        """
+        origin = account.control if control else account.api
+        call = self._build_call(account, origin, method, path, query, body, content_type, headers)
+        opened = await self._exchange.open(call)
+        if opened.status >= 500 and isinstance(opened, Response):
+            raise _explain(opened, call.method)
+        pieces = _yield_once(opened.body) if isinstance(opened, Response) else self._yield_decoded(opened)
+        try:
+            yield StreamedResponse(
+                status=opened.status,
+                headers=opened.headers,
+                links=opened.links,
+                rate_limit=opened.rate_limit,
+                request_id=opened.request_id,
+                body=pieces,
+            )
+        finally:
+            await pieces.aclose()
+            if isinstance(opened, OpenResponse):
+                await opened.stream.aclose()
 
     def rate_limit(self, account: Account) -> RateLimitState | None:
-        """What Sentry last said of the account's limits."""
-        raise NotImplementedError
+        """What Sentry last said of the credential's limits, to any of its calls."""
+        return self._exchange.rate_limit(account)
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        raise NotImplementedError
+        """Break off the reads under way and close all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._transport.aclose()
+
+    def _forget(self, task: asyncio.Task[Response]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at here, since everybody who waited may be gone
+
+    async def _read(self, account: Account, origin: Origin, path: ApiPath, query: Query) -> Response:
+        url = build_url(origin, path, query)
+        response = await self._exchange.fetch(Call(account, origin, "GET", path.template, url, self._read_headers))
+        if response.status >= 400:
+            raise _explain(response, "GET")
+        if response.status >= 300:
+            raise UpstreamInvalid(
+                "Sentry answered with a redirect, which is not followed.",
+                cure="Link again with the address that Sentry's own interface shows.",
+                upstream_status=response.status,
+            )
+        return response
+
+    def _build_call(
+        self,
+        account: Account,
+        origin: Origin,
+        method: str,
+        path: ApiPath,
+        query: Query,
+        body: AsyncIterable[bytes] | bytes | None,
+        content_type: str | None,
+        headers: Mapping[str, str] | None,
+    ) -> Call:
+        method = method.upper()
+        if method not in _METHODS:
+            raise BadInput("This HTTP method cannot be passed through.", cure="Use GET, POST, PUT, PATCH or DELETE.")
+        chosen = {"accept": "application/json"}
+        if method in {"POST", "PUT", "PATCH"}:
+            chosen["content-type"] = "application/json"
+        chosen |= select_request_headers(
+            {**(headers or {}), **({"content-type": content_type} if content_type is not None else {})}
+        )
+        if body is None or isinstance(body, bytes):
+            chosen.pop("content-length", None)  # ours to count
+        url = build_url(origin, path, query)
+        return Call(account, origin, method, path.template, url, self._build_headers(chosen), body)
+
+    def _build_headers(self, chosen: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+        named = {"Accept-Encoding": "gzip", "User-Agent": self._user_agent, **chosen}
+        return tuple((name.title().encode("ascii"), value.encode("ascii")) for name, value in named.items())
+
+    async def _yield_decoded(self, opened: OpenResponse) -> AsyncGenerator[bytes]:
+        decoder = BodyDecoder(opened.coding, max_bytes=None)
+        ends = time.monotonic() + _STREAM_SECONDS
+        stream = aiter(opened.stream)
+        while True:
+            try:
+                async with asyncio.timeout(min(self._deadline, ends - time.monotonic())):
+                    data = await anext(stream, None)
+            except TimeoutError:
+                raise UpstreamTimeout("Sentry's answer stopped half-way.") from None
+            except httpx.TransportError:
+                raise UpstreamInvalid("Sentry's answer was cut off.") from None
+            if data is None:
+                break
+            for piece in decoder.feed(data):
+                yield piece
+        decoder.finish()
+
+
+async def _yield_once(body: bytes) -> AsyncGenerator[bytes]:
+    yield body
+
+
+def _explain(response: Response, method: str) -> Exception:
+    return explain_status(response.status, response.headers, response.body, method=method, now=time.time())

@@ -1,0 +1,46 @@
+"""What the client needs to know of a linked account, and where it gets the account's token from."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.sentry.origin import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token; ``version`` grows with every change of the stored credential."""
+
+    value: str = field(repr=False)
+    version: int
+
+
+class TokenSource(Protocol):
+    """Gives a connection's token out, and renews it where it can be renewed."""
+
+    async def token(self) -> Token:
+        """The current token. Raises :class:`NeedsReauth` where there is none."""
+        ...
+
+    async def fresh_token(self, rejected: Token) -> Token:
+        """Another token than the one to which Sentry answered 401.
+
+        Raises :class:`NeedsReauth` or :class:`UpstreamUnauthorized` where there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A linked account.
+
+    ``control`` and ``api`` are the same where Sentry is self-hosted. ``organization`` is a slug. ``fingerprint`` tells
+    credentials apart: calls with equal ones share Sentry's rate limit.
+    """
+
+    tenant_id: str
+    connection_id: str
+    control: Origin
+    api: Origin
+    organization: str
+    fingerprint: str
+    tokens: TokenSource

@@ -1,0 +1,369 @@
+"""One call and its repetitions: the only place that sends anything to Sentry, and the only one that sends it again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar, cast
+
+import httpx
+from cachetools import LRUCache
+
+from service.errors import (
+    EgressRefused,
+    RateLimited,
+    ServiceError,
+    UpstreamError,
+    UpstreamInvalid,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+)
+from service.sentry.account import Account, Token, TokenSource
+from service.sentry.bodies import BodyDecoder
+from service.sentry.breaker import Breaker
+from service.sentry.egress import EgressPolicy
+from service.sentry.gate import Gate
+from service.sentry.headers import find_request_id, select_response_headers
+from service.sentry.limits import RateLimitState, parse_rate_limit
+from service.sentry.links import PageLinks, parse_link
+from service.sentry.origin import Origin
+from service.sentry.refusals import explain_failure, explain_lost_write, is_cured_by_token, is_gateway_failure
+from service.sentry.retry import SAFE_METHODS, Failure, RetryBudget, costs_budget, plan_retry
+
+_KEPT = 10_000  # origins, breakers and buckets remembered at most
+_STATE_SECONDS = 900.0
+_NO_HEADERS: Mapping[str, str] = {}
+_parse_url = lru_cache(maxsize=4096)(httpx.URL)  # an eighth of a call's CPU, and most are asked for again
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request for an account: where to, and what to send beside the token. ``url`` and ``headers`` are checked."""
+
+    account: Account
+    origin: Origin
+    method: str
+    template: str
+    url: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes | AsyncIterable[bytes] | None = None
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it changes nothing."""
+        return self.method in SAFE_METHODS
+
+    @property
+    def can_be_repeated(self) -> bool:
+        """Whether the body can be sent once more."""
+        return self.body is None or isinstance(self.body, bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Sentry's whole answer. ``headers`` has lower-case names, and only those of the allow-list."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    links: PageLinks
+    rate_limit: RateLimitState | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResponse:
+    """Sentry's answer whose body is still to be read, in a content coding, out of ``stream``, which must be closed."""
+
+    status: int
+    headers: Mapping[str, str]
+    links: PageLinks
+    rate_limit: RateLimitState | None
+    request_id: str | None
+    coding: str
+    stream: httpx.AsyncByteStream
+
+
+@dataclass(frozen=True, slots=True)
+class CallObservation:
+    """One call, for metrics. ``outcome`` is the HTTP status or an error's code; ``seconds`` include all waiting."""
+
+    host: str
+    template: str
+    method: str
+    outcome: str
+    seconds: float
+    attempts: int
+
+
+A = TypeVar("A", bound=Response | OpenResponse)
+
+
+class _NoAnswer(Exception):
+    """An attempt ended without a whole answer; ``status`` is known where the headers came."""
+
+    def __init__(self, failure: Failure, status: int | None = None) -> None:
+        super().__init__(failure.value)
+        self.failure = failure
+        self.status = status
+
+
+@dataclass(slots=True)
+class _Course:
+    """What this process knows of the way that a call takes, and how far the call has come."""
+
+    ends: float
+    budget: RetryBudget
+    breaker: Breaker
+    gate: Gate
+    attempts: int = 0
+    is_sending: bool = False
+
+
+class Exchange:
+    """Sends calls within their deadline, at Sentry's pace, and again where that is safe and may help."""
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        policy: EgressPolicy,
+        deadline: float,
+        attempts: int,
+        max_bytes: int,
+        observe: Callable[[CallObservation], None] | None,
+    ) -> None:
+        self._transport = transport
+        self._policy = policy
+        self._deadline = deadline
+        self._attempts = attempts
+        self._max_bytes = max_bytes
+        self._observe = observe
+        self._budgets: LRUCache[Origin, RetryBudget] = LRUCache(_KEPT)
+        self._breakers: LRUCache[tuple[Origin, str], Breaker] = LRUCache(_KEPT)
+        self._gates: LRUCache[tuple[Origin, str, str, str], Gate] = LRUCache(_KEPT)
+        self._states: LRUCache[tuple[Origin, str], tuple[float, RateLimitState]] = LRUCache(_KEPT)
+
+    def rate_limit(self, account: Account) -> RateLimitState | None:
+        """What Sentry said last, and no longer than a quarter of an hour ago, of the credential's limits."""
+        seen = self._states.get((account.api, account.fingerprint))
+        return seen[1] if seen is not None and time.monotonic() - seen[0] <= _STATE_SECONDS else None
+
+    async def fetch(self, call: Call) -> Response:
+        """Perform the call and read the whole answer, of whatever status; raise where there is none."""
+        return await self._perform(call, self._read)
+
+    async def open(self, call: Call) -> Response | OpenResponse:
+        """Perform the call until the headers are there; an answer that may be repeated is read whole."""
+        return await self._perform(call, self._read_refusal)
+
+    async def _perform(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]]) -> A:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        course = self._plot(call, started + self._deadline)
+        outcome = "CANCELLED"
+        try:
+            async with asyncio.timeout_at(course.ends):
+                answer = await self._repeat(call, receive, course)
+            outcome = str(answer.status)
+            return answer
+        except TimeoutError:
+            error = _explain_timeout(call, course, loop.time())
+            outcome = error.code
+            raise error from None
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        finally:
+            if course.is_sending:  # the caller went away
+                course.breaker.abandon()
+            if self._observe is not None:
+                seconds = loop.time() - started
+                self._observe(
+                    CallObservation(call.origin.host, call.template, call.method, outcome, seconds, course.attempts)
+                )
+
+    def _plot(self, call: Call, ends: float) -> _Course:
+        origin, account = call.origin, call.account
+        budget = self._budgets.get(origin)
+        if budget is None:
+            self._policy.check_origin(origin)
+            budget = self._budgets[origin] = RetryBudget()
+        breaker = self._breakers.get((origin, account.tenant_id))
+        if breaker is None:
+            breaker = self._breakers[origin, account.tenant_id] = Breaker()
+        bucket = (origin, account.fingerprint, call.method, call.template)
+        gate = self._gates.get(bucket)
+        if gate is None:
+            gate = self._gates[bucket] = Gate()
+        return _Course(ends, budget, breaker, gate)
+
+    async def _repeat(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course) -> A:
+        course.budget.earn()
+        token = await call.account.tokens.token()
+        is_renewed = False
+        while True:
+            course.attempts += 1
+            try:
+                answer = await self._attempt(call, token, receive, course)
+            except _NoAnswer as problem:
+                wait = self._plan(call, problem.failure, _NO_HEADERS, course)
+                if wait is None:
+                    raise explain_failure(problem.failure, method=call.method, status=problem.status) from None
+            else:
+                if answer.status == 401 and not is_renewed and _may_be_renewed(call, answer):
+                    is_renewed = True
+                    renewed = await _renew(call.account.tokens, token)
+                    if renewed is None:
+                        return answer
+                    token = renewed
+                    continue
+                wait = self._plan(call, answer.status, answer.headers, course) if answer.status >= 400 else None
+                if wait is None:
+                    return answer
+            await asyncio.sleep(wait)
+
+    def _plan(self, call: Call, outcome: int | Failure, headers: Mapping[str, str], course: _Course) -> float | None:
+        """Seconds to wait before the next attempt; None where it is not allowed, too late or over the budget."""
+        if not call.can_be_repeated:
+            return None
+        wait = plan_retry(
+            outcome,
+            headers,
+            method=call.method,
+            attempt=course.attempts,
+            attempts=self._attempts,
+            now=time.time(),
+        )
+        if wait is None or asyncio.get_running_loop().time() + wait >= course.ends:
+            return None
+        return wait if not costs_budget(outcome, headers) or course.budget.spend() else None
+
+    async def _attempt(
+        self, call: Call, token: Token, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course
+    ) -> A:
+        loop = asyncio.get_running_loop()
+        gate, breaker = course.gate, course.breaker
+        wait = gate.wait()
+        if wait is not None and loop.time() + wait >= course.ends:
+            raise RateLimited("Sentry's rate limit is used up for longer than this call may wait.", retry_after=wait)
+        serial = await gate.enter()
+        pause = breaker.admit(loop.time())
+        if pause > 0.0:
+            gate.abandon()
+            raise UpstreamUnavailable("Sentry has failed many times in a row and is left alone.", retry_after=pause)
+        course.is_sending = True
+        opened: OpenResponse | None = None
+        try:
+            opened = await self._send(call, token)
+            answer = await receive(opened)
+        except _NoAnswer:
+            course.is_sending = False
+            breaker.fail(loop.time())
+            raise
+        finally:
+            if opened is None:
+                gate.abandon()
+            else:
+                gate.leave(serial, opened.rate_limit, opened.headers, refused=opened.status == 429)
+        course.is_sending = False
+        if is_gateway_failure(answer.status):
+            breaker.fail(loop.time())
+        else:
+            breaker.succeed()
+        return answer
+
+    async def _send(self, call: Call, token: Token) -> OpenResponse:
+        """Send once. The last look at where to: nothing below decides about it."""
+        if not call.url.startswith(f"{call.origin.url}/api/0/"):
+            raise EgressRefused("The request leaves the connection's own API.")
+        request = httpx.Request(
+            call.method,
+            _parse_url(call.url),
+            headers=[(b"Authorization", _bearer(token)), *call.headers],
+            content=call.body,
+        )
+        try:
+            response = await self._transport.handle_async_request(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            raise _NoAnswer(Failure.UNSENT) from None
+        except httpx.RemoteProtocolError:
+            raise _NoAnswer(Failure.GARBLED) from None
+        except httpx.TransportError:
+            raise _NoAnswer(Failure.LOST) from None
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        if response.status_code < 200:
+            await stream.aclose()
+            raise _NoAnswer(Failure.GARBLED)
+        headers, coding = select_response_headers(response.headers.raw)
+        state = parse_rate_limit(headers)
+        if state is not None:
+            self._states[call.origin, call.account.fingerprint] = (time.monotonic(), state)
+        return OpenResponse(
+            status=response.status_code,
+            headers=headers,
+            links=parse_link(headers.get("link")),
+            rate_limit=state,
+            request_id=find_request_id(headers),
+            coding=coding,
+            stream=stream,
+        )
+
+    async def _read(self, opened: OpenResponse) -> Response:
+        """Read the body to its end, and not further than the cap."""
+        pieces: list[bytes] = []
+        try:
+            decoder = BodyDecoder(opened.coding, max_bytes=self._max_bytes)
+            async for data in opened.stream:
+                pieces.extend(decoder.feed(data))
+            decoder.finish()
+        except (httpx.RemoteProtocolError, UpstreamInvalid):
+            raise _NoAnswer(Failure.GARBLED, opened.status) from None
+        except httpx.TransportError:
+            raise _NoAnswer(Failure.LOST, opened.status) from None
+        finally:
+            await opened.stream.aclose()
+        return Response(
+            status=opened.status,
+            headers=opened.headers,
+            body=pieces[0] if len(pieces) == 1 else b"".join(pieces),
+            links=opened.links,
+            rate_limit=opened.rate_limit,
+            request_id=opened.request_id,
+        )
+
+    async def _read_refusal(self, opened: OpenResponse) -> Response | OpenResponse:
+        """Leave the body to the caller, unless the answer may be followed by another."""
+        return await self._read(opened) if opened.status in {401, 429} or opened.status >= 500 else opened
+
+
+def _may_be_renewed(call: Call, answer: Response | OpenResponse) -> bool:
+    return call.can_be_repeated and isinstance(answer, Response) and is_cured_by_token(answer.body)
+
+
+async def _renew(tokens: TokenSource, rejected: Token) -> Token | None:
+    """Another token, or None where there is none to be had and the 401 stands."""
+    try:
+        return await tokens.fresh_token(rejected)
+    except UpstreamUnauthorized:
+        return None
+
+
+def _bearer(token: Token) -> bytes:
+    value = token.value
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise UpstreamUnauthorized("The stored token holds characters that no token has.")
+    return b"Bearer " + value.encode("ascii")
+
+
+def _explain_timeout(call: Call, course: _Course, now: float) -> UpstreamError:
+    if course.is_sending:
+        course.is_sending = False
+        course.breaker.fail(now)
+        if not call.is_safe:
+            return explain_lost_write(None, None)
+    elif (wait := course.gate.wait()) is not None and wait > 0.0:
+        return RateLimited("Sentry's rate limit was used up for longer than this call may wait.", retry_after=wait)
+    return UpstreamTimeout("Sentry did not answer in time.")

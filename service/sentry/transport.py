@@ -1,0 +1,197 @@
+"""The socket side: aiohttp under httpx's transport seam, dialling only addresses that the egress policy has checked.
+
+An adapter of our own because what went wrong decides whether a write may be repeated: httpx's ``ConnectError`` and
+``ConnectTimeout`` mean here that nothing was sent, ``RemoteProtocolError`` that the answer is not HTTP or not whole,
+and ``ReadError`` that the connection was lost once the request was on its way. aiohttp's own repetition of PUT and
+DELETE is off.
+"""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import certifi
+import httpx
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from cachetools import LRUCache
+
+from service.errors import EgressRefused
+from service.sentry.egress import EgressPolicy
+
+AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+
+# Under the client's total deadline: how long to wait for a free connection, and for one address to answer.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=5)
+_READ_BUFFER = 2**18
+_KEEP_ALIVE = 15.0  # shorter than servers keep an idle connection, so that few requests meet one being closed
+
+
+def create_transport(
+    policy: EgressPolicy,
+    *,
+    limit: int,
+    resolver: AbstractResolver | None = None,
+    open_socket: Callable[[AddressInfo], socket.socket] | None = None,
+) -> httpx.AsyncBaseTransport:
+    """A transport with at most ``limit`` connections to one host; close it with ``aclose()``.
+
+    Names are resolved once, all answers are checked, one of them is dialled, and TLS verifies the name. Proxies from
+    the environment, redirects and cookies do not exist. Raises :class:`EgressRefused` out of a request to a refused
+    address. ``resolver`` and ``open_socket`` replace the system's (in tests, which record instead of dialling).
+    """
+    return _AiohttpTransport(policy, limit=limit, resolver=resolver, open_socket=open_socket or _open_socket)
+
+
+class _AddressRefused(OSError):
+    """Carries :class:`EgressRefused` through the dialling code, which only lets an ``OSError`` pass."""
+
+    def __init__(self, refused: EgressRefused) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
+
+
+class _CheckedAddresses(AbstractResolver):
+    """Resolves names and remembers which addresses have passed, for the last look before dialling."""
+
+    def __init__(
+        self, policy: EgressPolicy, resolver: AbstractResolver, open_socket: Callable[[AddressInfo], socket.socket]
+    ) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        self._open_socket = open_socket
+        self._passed: LRUCache[tuple[str, int], bool] = LRUCache(maxsize=10_000)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        answers = await self._resolver.resolve(host, port, family)
+        self._policy.check_addresses(host, port, [answer["host"] for answer in answers])
+        for answer in answers:
+            self._passed[answer["host"], answer["port"]] = True
+        return answers
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+    def dial(self, address: AddressInfo) -> socket.socket:
+        """Open a socket for an address that has passed. One written in the URL was never resolved: judge it here."""
+        host, port = address[4][:2]
+        if (host, port) not in self._passed:
+            try:
+                self._policy.check_addresses(host, port, [host])
+            except EgressRefused as error:
+                raise _AddressRefused(error) from None
+        return self._open_socket(address)
+
+
+def _open_socket(address: AddressInfo) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    return socket.socket(family, kind, protocol)
+
+
+class _AiohttpTransport(httpx.AsyncBaseTransport):
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        limit: int,
+        resolver: AbstractResolver | None,
+        open_socket: Callable[[AddressInfo], socket.socket],
+    ) -> None:
+        self._policy = policy
+        self._limit = limit
+        self._resolver = resolver
+        self._open_socket = open_socket
+        self._tls = ssl.create_default_context()
+        self._tls.load_verify_locations(certifi.where())  # beside the system's: a slim image has none
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        session = self._session or self._open_session()
+        # Whether a body without a length goes in chunks is aiohttp's to say.
+        headers = [
+            (name.decode("ascii"), value.decode("latin-1"))
+            for name, value in request.headers.raw
+            if name != b"Transfer-Encoding"
+        ]
+        stream = request.stream
+        try:
+            answer = await session.request(
+                request.method,
+                yarl.URL(str(request.url), encoded=True),
+                headers=headers,
+                data=(request.content or None) if isinstance(stream, httpx.ByteStream) else stream,
+                allow_redirects=False,
+            )
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, _AddressRefused):
+                raise error.os_error.refused from None
+            raise httpx.ConnectError(str(error)) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise httpx.ConnectTimeout(str(error)) from error
+        except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+        except aiohttp.ClientError as error:
+            raise httpx.ReadError(str(error)) from error
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_AnswerStream(answer))
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        """Only inside the event loop can aiohttp be set up."""
+        addresses = _CheckedAddresses(self._policy, self._resolver or aiohttp.DefaultResolver(), self._open_socket)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=addresses,
+                socket_factory=addresses.dial,
+                ssl=self._tls,
+                limit=0,
+                limit_per_host=self._limit,
+                keepalive_timeout=_KEEP_ALIVE,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=[_send_once],
+            timeout=_TIMEOUT,
+            trust_env=False,
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER,
+        )
+        return self._session
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a PUT or DELETE whose connection was lost: it may have happened."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise httpx.ReadError(str(error)) from error
+
+
+class _AnswerStream(httpx.AsyncByteStream):
+    """The body in pieces as large as have arrived; read once."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            data = await self._answer.content.readany()
+        except aiohttp.ClientPayloadError as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise httpx.ReadError(str(error)) from error
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        self._answer.close()  # a connection whose answer was read to its end is back in the pool already
