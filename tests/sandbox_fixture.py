@@ -1,8 +1,8 @@
 """The stand-in Sentry on a real socket, for the tests of every room: one server a session, as new for every test.
 
 ``sandbox.url`` is its address, ``sandbox.requests`` and ``sandbox.count(method, pattern)`` what arrived;
-``sandbox.faults.add(...)`` breaks it, ``sandbox.manner = "23.7"`` makes it an old server, ``sandbox.limiter.limit = 3`` a
-strict one (the headers are always sent, and the limit is high); ``sandbox.world`` is what it serves. The tokens are
+``sandbox.faults.add(...)`` breaks it, ``sandbox.manner = "23.7"`` makes it old, and ``sandbox.limiter.limit = 3``
+strict (the headers are always sent, and the limit is high); ``sandbox.world`` is what it serves. The tokens are
 ``service.sandbox.world.DEMO_TOKENS``.
 """
 

@@ -258,6 +258,24 @@ def get_short_id(call: Call) -> Answer:
     )
 
 
+def get_event_id(call: Call) -> Answer:
+    """An event by its id alone, with its issue."""
+    name = call.names["event"]
+    for issue in call.organization.issues.values():
+        ids = event_ids(issue)
+        if name in ids:
+            return answer_json(
+                {
+                    "organizationSlug": call.organization.slug,
+                    "projectSlug": issue.project.slug,
+                    "groupId": str(issue.id),
+                    "eventId": name,
+                    "event": show_event(issue, ids.index(name), full=True),
+                }
+            )
+    raise not_found()
+
+
 def list_table(call: Call) -> Answer:
     """The events table: one row an issue, with the fields asked for. The datasets depend on the server's age."""
     fields = call.all("field")
@@ -322,5 +340,6 @@ ENDPOINTS = (
     Endpoint("projects/{organization}/{project}/issues/", {"GET": list_project_issues}, access.EVENT),
     Endpoint("projects/{organization}/{project}/events/", {"GET": list_project_events}, access.PROJECT),
     Endpoint("organizations/{organization}/shortids/{issue}/", {"GET": get_short_id}, access.ORGANIZATION),
+    Endpoint("organizations/{organization}/eventids/{event}/", {"GET": get_event_id}, access.ORGANIZATION, {"GET": 1}),
     Endpoint("organizations/{organization}/events/", {"GET": list_table}, access.EVENTS_TABLE, {"GET": 50}),
 )

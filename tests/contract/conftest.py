@@ -1,0 +1,79 @@
+"""The servers that the contract is held against: the sandbox in both manners always, a real one where it is named.
+
+``SENTRY_TEST_URL``              its address
+``SENTRY_TEST_TOKEN``            an owner's or manager's token with all the :read scopes
+``SENTRY_TEST_ORG``              the organization's slug; by default the first one listed
+``SENTRY_TEST_MANNER``           ``23.7`` or ``latest`` (the default)
+``SENTRY_TEST_LIMITED_TOKEN``    a token without member:read
+``SENTRY_TEST_EXPIRED_TOKEN``    a token that has expired
+``SENTRY_TEST_INTERNAL_TOKEN``   a token of an internal integration of that organization, with member:read
+
+Nothing is written to a real server.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from service.sandbox.app import Sandbox, SandboxConfig, create_sandbox
+from service.sandbox.server import serve_in_thread
+from service.sandbox.world import DEMO_TOKENS, Manner
+from tests.contract.server import Kind, Server
+
+_URL = os.environ.get("SENTRY_TEST_URL", "").rstrip("/")
+_SERVERS = ["sandbox-23.7", "sandbox-latest", "real"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "contract" in item.path.parts:
+            item.add_marker("contract")
+
+
+def _of_sandbox(sandbox: Sandbox, manner: Manner, *, is_strict: bool = False) -> Server:
+    sandbox.manner = manner
+    tokens: dict[Kind, str] = {
+        "admin": DEMO_TOKENS.admin,
+        "limited": DEMO_TOKENS.limited,
+        "expired": DEMO_TOKENS.expired,
+        "internal": DEMO_TOKENS.internal,
+    }
+    return Server(sandbox.url, manner, tokens, "lumen-labs", is_strict)
+
+
+@pytest.fixture(scope="session")
+def real_server() -> Server:
+    if not _URL or not (admin := os.environ.get("SENTRY_TEST_TOKEN")):
+        pytest.skip("SENTRY_TEST_URL and SENTRY_TEST_TOKEN name no real Sentry")
+    tokens: dict[Kind, str] = {"admin": admin}
+    others: tuple[Kind, ...] = ("limited", "expired", "internal")
+    tokens |= {kind: value for kind in others if (value := os.environ.get(f"SENTRY_TEST_{kind.upper()}_TOKEN"))}
+    manner = os.environ.get("SENTRY_TEST_MANNER", "latest")
+    assert manner in {"23.7", "latest"}, "SENTRY_TEST_MANNER must be 23.7 or latest"
+    server = Server(_URL, "23.7" if manner == "23.7" else "latest", tokens, os.environ.get("SENTRY_TEST_ORG", ""))
+    if server.organization:
+        return server
+    return replace(server, organization=server.rows("organizations/")[0]["slug"])
+
+
+@pytest.fixture(params=_SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    if request.param == "real":
+        found: Server = request.getfixturevalue("real_server")
+        return found
+    sandbox: Sandbox = request.getfixturevalue("sandbox")
+    return _of_sandbox(sandbox, "23.7" if request.param == "sandbox-23.7" else "latest")
+
+
+@pytest.fixture(params=_SERVERS)
+def strict_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server with Sentry's own limits, and a client that does not wait."""
+    if request.param == "real":
+        real: Server = request.getfixturevalue("real_server")
+        yield replace(real, is_strict=True)
+        return
+    sandbox = create_sandbox(SandboxConfig())
+    with serve_in_thread(sandbox):
+        yield _of_sandbox(sandbox, "23.7" if request.param == "sandbox-23.7" else "latest", is_strict=True)
