@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import api_keys, demo, migrate, schema, serve, settings, tenants
+from service.cli import api_keys, demo, keyring, link, migrate, schema, serve, settings, tenants
 from service.errors import ServiceError
 
 app = typer.Typer(

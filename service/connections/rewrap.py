@@ -17,7 +17,7 @@ from service.connections.keyring import Keyring
 from service.connections.models import ConnectionRecord, CredentialRecord, IdempotencyRecord
 from service.connections.vault import Binding, Sealed, Vault, bind_answer, bind_token
 from service.db import Database
-from service.errors import ConfigurationError, Conflict, SecretUnreadable
+from service.errors import Conflict, SecretUnreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,9 @@ async def count_by_key(database: Database) -> dict[str, int]:
 
 
 async def missing_keys(database: Database, keyring: Keyring) -> list[str]:
-    """The ids of keys that rows need and the keyring does not hold."""
+    """The ids of keys that rows need and the keyring does not hold: where there are any, a process must not serve."""
     keyring.reload_if_changed()
     return sorted((await count_by_key(database)).keys() - keyring.key_ids)
-
-
-async def check_keys(database: Database, keyring: Keyring) -> None:
-    """Raise :class:`ConfigurationError` where a row needs a key that the keyring does not hold: do not serve then."""
-    missing = await missing_keys(database, keyring)
-    if missing:
-        raise ConfigurationError(
-            f"Stored secrets need keys that the keyring does not hold: {', '.join(missing)}.",
-            cure="Restore the keyring file that has them.",
-        )
 
 
 async def rewrap(

@@ -1,0 +1,183 @@
+"""``link`` and ``connections``: link Sentry accounts, list and unlink them. No token is taken from the arguments."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.app import Runtime
+from service.cli.database import open_database
+from service.cli.output import AsJson, print_rows
+from service.connections.credentials import missing_scopes
+from service.connections.linking import LinkRequest
+from service.connections.models import ConnectionRecord
+from service.connections.store import ConnectionStore
+from service.errors import BadInput, OrganizationRequired
+from service.settings import read_settings
+from service.tenants.caller import Caller, Role
+from service.tenants.store import TenantStore
+
+app = typer.Typer(help="List, show and unlink linked Sentry accounts.", no_args_is_help=True)
+
+TOKEN_VARIABLE = "SENTRY_AUTH_TOKEN"  # noqa: S105  # a name; sentry-cli reads the same one
+_PAGE = 500
+
+Tenant = Annotated[str | None, typer.Option(help="The tenant's id; may be left out where there is only one.")]
+ConnectionId = Annotated[str, typer.Argument(metavar="CONNECTION", help="The connection's id.")]
+
+
+def link(
+    origin: Annotated[str, typer.Option(help="Sentry's address.")] = "https://sentry.io",
+    organization: Annotated[
+        str | None, typer.Option(help="The organization's slug, where the token reaches several or cannot list them.")
+    ] = None,
+    external_id: Annotated[
+        str | None, typer.Option(help="Your id of the connection; linking again with it replaces the credential.")
+    ] = None,
+    customer_id: Annotated[str | None, typer.Option(help="Your id of the customer.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people; else the organization's.")] = None,
+    project: Annotated[
+        list[str] | None, typer.Option(help="Limit it to this project (slug or id); repeat for several.")
+    ] = None,
+    installation_id: Annotated[
+        str | None, typer.Option(help="The installation's UUID, for a public integration's token.")
+    ] = None,
+    tenant: Tenant = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help=f"Read the token from this file; else from {TOKEN_VARIABLE}, a prompt, or standard input."),
+    ] = None,
+    as_json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Link a Sentry account by its token."""
+    request = LinkRequest(
+        token=_read_token(token_file),
+        origin=origin,
+        organization=organization,
+        external_id=external_id,
+        customer_id=customer_id,
+        name=name,
+        projects=project or None,
+        installation_id=installation_id,
+    )
+
+    async def work() -> ConnectionRecord:
+        async with _open_runtime() as runtime:
+            caller = await _find_caller(runtime.services.tenants, tenant)
+            return await runtime.services.linker.link(caller, request)
+
+    try:
+        connection = asyncio.run(work())
+    except OrganizationRequired as error:
+        slugs = ", ".join(error.organizations)
+        choice = f"one of: {slugs}" if slugs else "its slug, from the address of its settings page"
+        raise BadInput(error.message, cure=f"Repeat with --organization set to {choice}.") from None
+    _print([connection], as_json=as_json)
+    for feature, scopes in missing_scopes(connection.scopes).items():
+        typer.echo(f"Without one of the scopes {', '.join(scopes)}: no {feature}.", err=True)
+
+
+@app.command("list")
+def list_all(tenant: Tenant = None, as_json: AsJson = False) -> None:  # noqa: FBT002
+    """List the tenant's connections, oldest first."""
+
+    async def work() -> list[ConnectionRecord]:
+        async with open_database() as database:
+            caller = await _find_caller(TenantStore(database), tenant)
+            store = ConnectionStore(database)
+            found: list[ConnectionRecord] = []
+            while page := await store.page(caller, limit=_PAGE, after=found[-1].id if found else None):
+                found += page
+            return found
+
+    _print(asyncio.run(work()), as_json=as_json)
+
+
+@app.command("show")
+def show(connection_id: ConnectionId, tenant: Tenant = None) -> None:
+    """Show one connection as JSON; never its credential."""
+
+    async def work() -> ConnectionRecord:
+        async with open_database() as database:
+            caller = await _find_caller(TenantStore(database), tenant)
+            return (await ConnectionStore(database).get_linked(caller, connection_id)).connection
+
+    _print([asyncio.run(work())], as_json=True)
+
+
+@app.command("unlink")
+def unlink(connection_id: ConnectionId, tenant: Tenant = None) -> None:
+    """Destroy the credential; serving processes notice within 5 seconds. The connection stays, as unlinked."""
+
+    async def work() -> ConnectionRecord:
+        async with open_database() as database:
+            caller = await _find_caller(TenantStore(database), tenant)
+            return await ConnectionStore(database).unlink(caller, connection_id)
+
+    connection = asyncio.run(work())
+    typer.echo(
+        f"Unlinked {connection.id}. Remove its token in Sentry too, at {connection.control_origin}: only Sentry can "
+        "revoke it.",
+        err=True,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _open_runtime() -> AsyncIterator[Runtime]:
+    """The service's parts without serving: no lock is held, so that it runs beside a serving process."""
+    runtime = Runtime.build(read_settings())
+    try:
+        await runtime.database.check_schema()
+        yield runtime
+    finally:
+        await runtime.services.client.aclose()
+        await runtime.database.dispose()
+
+
+async def _find_caller(tenants: TenantStore, tenant_id: str | None) -> Caller:
+    """The operator, acting for a tenant."""
+    if tenant_id is not None:
+        return Caller((await tenants.get_tenant(tenant_id)).id, Role.ADMIN, "command line")
+    found = await tenants.list_tenants()
+    if len(found) != 1:
+        raise BadInput(
+            f"There are {len(found)} tenants.",
+            cure="Name one with --tenant; `tenants list` shows them, `tenants create` makes one.",
+        )
+    return Caller(found[0].id, Role.ADMIN, "command line")
+
+
+def _read_token(path: Path | None) -> str:
+    """The token, from where no other user of the machine sees it (arguments show up in process lists)."""
+    if path is not None:
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise BadInput(f"{path}: cannot be read as a text file.") from None
+    if token := os.environ.get(TOKEN_VARIABLE):
+        return token
+    if sys.stdin.isatty():
+        return str(typer.prompt("Token", hide_input=True))
+    return sys.stdin.read(10_000)
+
+
+def _print(connections: list[ConnectionRecord], *, as_json: bool) -> None:
+    short = ("id", "external_id", "customer_id", "name", "status", "authentication", "organization_slug")
+    whole = (
+        *short,
+        "organization_id",
+        "control_origin",
+        "api_origin",
+        "scopes",
+        "projects",
+        "created_at",
+        "updated_at",
+    )
+    names = (*whole, "last_used_at") if as_json else short
+    rows: list[dict[str, Any]] = [{name: getattr(each, name) for name in names} for each in connections]
+    print_rows(rows, as_json=as_json, nothing="Nothing is linked; `sentry-graph link` links an account.")
