@@ -60,42 +60,43 @@ class Connection(relay.Node):
         return isinstance(value, ConnectionRecord)
 
     @strawberry.field(description="The address of the Sentry that was linked.")
-    def origin(self: strawberry.Parent[ConnectionRecord]) -> str:
+    def origin(record: strawberry.Parent[ConnectionRecord]) -> str:
         """The control origin: what the customer knows as Sentry's address."""
-        return self.control_origin
+        return record.control_origin
 
     @strawberry.field(description="The organization that the connection reaches.")
-    def organization(self: strawberry.Parent[ConnectionRecord]) -> Organization:
+    def organization(record: strawberry.Parent[ConnectionRecord]) -> Organization:
         """The linked organization."""
-        known = self.organization_id
         return Organization(
-            id=None if known is None else strawberry.ID(known), slug=self.organization_slug, name=self.organization_name
+            id=None if record.organization_id is None else strawberry.ID(record.organization_id),
+            slug=record.organization_slug,
+            name=record.organization_name,
         )
 
     @strawberry.field(description="The projects that the connection is limited to; null where it is not limited.")
-    def projects(self: strawberry.Parent[ConnectionRecord]) -> list[ConnectionProject] | None:
+    def projects(record: strawberry.Parent[ConnectionRecord]) -> list[ConnectionProject] | None:
         """The project constraint."""
-        if self.projects is None:
+        if record.projects is None:
             return None
-        return [ConnectionProject(id=strawberry.ID(project["id"]), slug=project["slug"]) for project in self.projects]
+        return [ConnectionProject(id=strawberry.ID(project["id"]), slug=project["slug"]) for project in record.projects]
 
     @strawberry.field(description="What the credential's scopes do not reach; empty where everything works.")
-    def missing_scopes(self: strawberry.Parent[ConnectionRecord]) -> list[MissingScope]:
+    def missing_scopes(record: strawberry.Parent[ConnectionRecord]) -> list[MissingScope]:
         """Features that will not work."""
         return [
             MissingScope(feature=feature, any_of=list(scopes))
-            for feature, scopes in missing_scopes(self.scopes).items()
+            for feature, scopes in missing_scopes(record.scopes).items()
         ]
 
     @strawberry.field(description="Sentry's rate limit as this process last saw it; null before the first call.")
-    async def rate_limit(self: strawberry.Parent[ConnectionRecord], info: Info) -> RateLimit | None:
+    async def rate_limit(record: strawberry.Parent[ConnectionRecord], info: Info) -> RateLimit | None:
         """The latest rate-limit state."""
-        source = await info.context.loaders.source(self.id)
+        source = await info.context.loaders.source(record.id)
         return build_rate_limit(info.context.services.client.rate_limit(source.account))
 
     @strawberry.field(description="The users of the organization.", directives=[relay.list_size(), relay.cost(5)])
     async def users(
-        self: strawberry.Parent[ConnectionRecord],
+        record: strawberry.Parent[ConnectionRecord],
         info: Info,
         first: args.First = None,
         after: args.After = None,
@@ -107,8 +108,8 @@ class Connection(relay.Node):
         """The users; a failure is this field's error."""
         page = await resolve_users(
             info,
-            [self.id],
-            [self.id],
+            [record.id],
+            [record.id],
             first=first,
             after=after,
             last=last,
@@ -125,7 +126,7 @@ class Connection(relay.Node):
         directives=[relay.cost(5)],
     )
     async def user(
-        self: strawberry.Parent[ConnectionRecord],
+        record: strawberry.Parent[ConnectionRecord],
         info: Info,
         email: Annotated[str | None, strawberry.argument(description="The primary address, in any case.")] = None,
         external_id: Annotated[
@@ -137,17 +138,17 @@ class Connection(relay.Node):
             raise BadInput("Give either `email` or `externalId`.")
         loaders = info.context.loaders
         if email is not None:
-            return await loaders.user_by_email.load((self.id, email))  # type: ignore[return-value]  # backs the type
+            return await loaders.user_by_email.load((record.id, email))  # type: ignore[return-value]  # backs the type
         if not (external_id or "").isdecimal():
             return None
-        return await loaders.user_by_external_id.load((self.id, str(external_id)))  # type: ignore[return-value]
+        return await loaders.user_by_external_id.load((record.id, str(external_id)))  # type: ignore[return-value]
 
     @strawberry.field(
         description="Read anything from Sentry: `GET` below `/api/0/`, with the connection's credential.",
         directives=[relay.cost(5)],
     )
     async def proxy(
-        self: strawberry.Parent[ConnectionRecord],
+        record: strawberry.Parent[ConnectionRecord],
         info: Info,
         path: args.ProxyPath,
         query: args.ProxyQuery = None,
@@ -155,4 +156,4 @@ class Connection(relay.Node):
         after: args.ProxyAfter = None,
     ) -> Proxy | None:
         """A read through the proxy."""
-        return await read_through_proxy(info, self.id, path, query, first, after)
+        return await read_through_proxy(info, record.id, path, query, first, after)

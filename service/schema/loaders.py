@@ -14,6 +14,7 @@ from service.connections.models import ConnectionRecord
 from service.directory.members import Source
 from service.directory.user import Group, Organization, User
 from service.errors import ServiceError
+from service.sentry.payloads import decode
 from service.tasks import together
 from service.tenants.caller import Caller
 
@@ -85,7 +86,8 @@ class Loaders:
     async def _details(self, source: Source, member_ids: Sequence[str]) -> dict[str, msgspec.Raw | ServiceError]:
         async def load_one(member_id: str) -> msgspec.Raw | ServiceError:
             try:
-                return msgspec.Raw((await self._services.groups.detail(source, member_id))[1])
+                _, body = await self._services.groups.detail(source, member_id)
+                return _without_invite_link(body)
             except ServiceError as error:
                 return error
 
@@ -115,3 +117,10 @@ class Loaders:
 
 def _in_order(found: Found[V], keys: Sequence[UserKey]) -> list[V | None]:
     return [found.get(key) for key in keys]  # type: ignore[misc]  # aiodataloader makes an exception that key's error
+
+
+def _without_invite_link(body: bytes) -> msgspec.Raw:
+    # Whoever has the link of an invitation can join the organization by it: a reader of users must not.
+    fields = decode(body, dict[str, msgspec.Raw])
+    fields.pop("invite_link", None)
+    return msgspec.Raw(msgspec.json.encode(fields))

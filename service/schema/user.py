@@ -137,24 +137,25 @@ class User(relay.Node):
         "call for the teams and one for each team, or one for each user where that is fewer; remembered for seconds.",
         directives=[relay.cost(2)],
     )
-    async def groups(self: strawberry.Parent[directory.User], info: Info) -> list[Group] | None:
+    async def groups(user: strawberry.Parent[directory.User], info: Info) -> list[Group] | None:
         """The person's groups."""
-        return await info.context.loaders.groups.load((self.connection_id, self.member.id))  # type: ignore[return-value]
+        return await info.context.loaders.groups.load((user.connection_id, user.member.id))  # type: ignore[return-value]
 
     @strawberry.field(
-        description="Sentry's payload of the member's own page, which adds teams and roles: a call for each user.",
+        description="Sentry's payload of the member's own page, which adds teams and roles, "
+        "but for the link of an invitation. One call for each user.",
         directives=[relay.cost(5)],
     )
-    async def remote_detail(self: strawberry.Parent[directory.User], info: Info) -> JSON | None:
+    async def remote_detail(user: strawberry.Parent[directory.User], info: Info) -> JSON | None:
         """The member's details."""
-        return JSON(await info.context.loaders.member_detail.load((self.connection_id, self.member.id)))
+        return JSON(await info.context.loaders.member_detail.load((user.connection_id, user.member.id)))
 
     @strawberry.field(description="The connection that the user is seen by.")
     async def connection(
-        self: strawberry.Parent[directory.User], info: Info
+        user: strawberry.Parent[directory.User], info: Info
     ) -> Annotated["Connection", strawberry.lazy("service.schema.connection")] | None:
         """The connection."""
-        return await info.context.loaders.connection.load(self.connection_id)  # type: ignore[return-value]
+        return await info.context.loaders.connection.load(user.connection_id)  # type: ignore[return-value]
 
 
 @strawberry.type(description="A user in a list.")
