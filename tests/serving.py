@@ -1,6 +1,7 @@
 """A real uvicorn on a free loopback port, in a thread, for tests that need sockets."""
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -26,3 +27,11 @@ def serve(app: ASGIApp, *, http: str = "auto", port: int = 0) -> Iterator[int]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, for servers that have to know theirs beforehand."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

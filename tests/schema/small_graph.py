@@ -15,6 +15,7 @@ from strawberry.federation.schema_directives import Cost, ListSize
 from strawberry.scalars import JSON
 
 from service.errors import NotFound, Unauthenticated
+from service.schema.graphiql.demo_key import create_demo_key_route
 from service.schema.graphiql.page import PreparedQuery, create_graphiql
 from service.schema.http import create_graphql_routes
 from service.schema.origins import cors_middleware
@@ -163,6 +164,7 @@ def make_app(
     authenticator: Keys | Anyone | None = None,
     queries: Sequence[PreparedQuery] = (),
     graph: strawberry.Schema = schema,
+    demo_key: str | None = None,
     **settings: Any,
 ) -> Starlette:
     chosen = Settings(**settings)
@@ -171,7 +173,9 @@ def make_app(
     async def get_context(request: Request, caller: Caller) -> Context:
         return Context(caller, log)
 
-    page, files = create_graphiql(queries) if chosen.graphiql else (None, [])
+    page, files = create_graphiql(queries, demo_key=demo_key is not None) if chosen.graphiql else (None, [])
+    if demo_key is not None:
+        files.append(create_demo_key_route(demo_key, bound_host=chosen.host, bound_port=chosen.port))
     routes = create_graphql_routes(
         graph, settings=chosen, get_context=get_context, authenticator=authenticator or Keys(), page=page
     )

@@ -1,6 +1,8 @@
 "use strict";
 
 const endpoint = location.pathname;
+// Where GraphiQL's dialogs look for the nonce of the style element that they add.
+window.__webpack_nonce__ = document.currentScript.nonce;
 
 async function readJson(url, options) {
   const response = await fetch(url, options);
