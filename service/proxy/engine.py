@@ -78,12 +78,12 @@ class _Issue(msgspec.Struct):
 
 
 class ProxyEngine:
-    """Carries out passthrough calls for callers."""
+    """Carries out passthrough calls for callers. ``idempotency`` is to be closed and purged by whoever runs it."""
 
     def __init__(self, client: SentryClient, accounts: AccountSource, idempotency: Idempotency) -> None:
         self._client = client
         self._accounts = accounts
-        self._idempotency = idempotency
+        self.idempotency = idempotency
 
     async def call(self, caller: Caller, connection_id: str, request: ProxyRequest) -> ProxyAnswer:
         """Carry out a call: one call to Sentry. Sentry's refusals (4xx) are answers.
@@ -158,7 +158,7 @@ class ProxyEngine:
         parameters = [part for pair in prepared.query for part in pair]
         request_hash = hash_request(method, prepared.path.text, str(len(parameters)), *parameters, content_type, body)
         write = KeyedWrite(idempotency_key, request_hash, send)
-        return await self._idempotency.send_once(caller, prepared.connection, write)
+        return await self.idempotency.send_once(caller, prepared.connection, write)
 
     async def _check(self, account: Account, authorized: Authorized, facts: AccessFacts) -> None:
         if authorized.check is None or facts.projects is None:
