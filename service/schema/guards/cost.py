@@ -19,6 +19,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLArgument,
     GraphQLField,
     GraphQLNamedType,
     GraphQLSchema,
@@ -236,10 +237,18 @@ class _Compiler:
                 variables.append((value.name.value, self._defaults.get(value.name.value)))
             elif (literal := _literal_size(value)) is not None:
                 literals.append(literal)
-            if (default := _size_of(graphql_field.args[name].default_value)) is not None:
+            if (default := _default_size(graphql_field.args[name])) is not None:
                 defaults.append(default)
         fallback = max(defaults, default=declared.default_size)
         return _Size(tuple(variables), max(literals, default=None), fallback)
+
+
+def _default_size(argument: GraphQLArgument) -> int | None:
+    # Strawberry gives the value itself; graphql-core 3.3 also knows defaults as they were written.
+    default = argument.default
+    if default is None:
+        return _size_of(argument.default_value)
+    return _literal_size(default.literal) if default.literal is not None else _size_of(default.value)
 
 
 def _literal_size(value: ValueNode | None) -> int | None:
