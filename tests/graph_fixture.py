@@ -110,7 +110,7 @@ async def serve_graph(folder: Path, sandbox: Sandbox, **settings: Any) -> AsyncI
 
 
 @pytest.fixture
-async def graph(tmp_path: Path, sandbox: Sandbox) -> AsyncIterator[Graph]:
+async def graph(tmp_path: Path, sandbox: Sandbox, sqlite_url: str) -> AsyncIterator[Graph]:
     """The service with nothing linked."""
-    async with serve_graph(tmp_path, sandbox, introspection=True) as served:
+    async with serve_graph(tmp_path, sandbox, introspection=True, database_url=sqlite_url) as served:
         yield served

@@ -1,5 +1,6 @@
 """The schema object that is served, and the SDL that a gateway composes."""
 
+from functools import cache
 from typing import Final
 
 import strawberry
@@ -17,6 +18,7 @@ from service.schema.scalars import JSON, JSON_SCALAR
 FEDERATION_VERSION: Final = "2.9"
 
 
+@cache
 def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> Subgraph:
     """The schema that is served; its ``_service.sdl`` is :func:`print_sdl`."""
     sdl = print_sdl(auth_directives=auth_directives)
