@@ -31,7 +31,7 @@ def select_request_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """
     given = {name.lower(): value for name, value in headers.items()}
     hop = _listed(given.get("connection", ""))
-    chosen = {name: value.strip() for name, value in given.items() if name in _REQUEST and name not in hop}
+    chosen = {name: value.strip(" \t") for name, value in given.items() if name in _REQUEST and name not in hop}
     for name, value in chosen.items():
         if not value.isascii() or not value.isprintable():
             raise BadInput(f"The header {name} holds a character that a header cannot.")

@@ -149,14 +149,15 @@ class Bucket:
 
     def _learn_window(self, serial: int, remaining: int, reset: int, ends: float) -> None:
         fresh = remaining - (self._last - serial)  # calls sent later are not counted in `remaining` yet
-        if reset > self._reset:
-            self._available = min(self._available, fresh) if self._is_new_window else fresh
-        elif reset == self._reset and not self._is_new_window:
+        if reset > self._reset and not self._is_new_window:  # Sentry's clock was first
+            self._available = remaining - self._in_flight
+            self._first = self._last + 1
+        elif reset > self._reset or (reset == self._reset and not self._is_new_window):
             self._available = min(self._available, fresh)
         elif self._is_new_window and serial >= self._first:  # we were early: Sentry is in the old window still
             self._available = fresh
         else:
-            if self._is_new_window:  # sent and counted before it: what was taken off is given back
+            if serial < self._first:  # counted in an older window after all: what was taken off is given back
                 self._available += 1
             return
         self._reset = reset

@@ -1,0 +1,267 @@
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from service.errors import EgressRefused
+from service.sentry.egress import EgressPolicy
+from service.sentry.origin import Origin
+from service.sentry.transport import AddressInfo, create_transport
+from tests.sentry.addresses import FORBIDDEN, PRIVATE, PUBLIC
+from tests.sentry.upstream import Request, answer, serve
+
+
+class Resolver(AbstractResolver):
+    """Gives out one list of answers after the other; the last one stays."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        answers = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [
+            {"hostname": host, "host": one, "port": port, "family": family, "proto": 0, "flags": 0} for one in answers
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+class Recorder:
+    """Notes what would be dialled, and dials nothing."""
+
+    def __init__(self) -> None:
+        self.dialled: list[str] = []
+
+    def __call__(self, address: AddressInfo) -> socket.socket:
+        self.dialled.append(address[4][0])
+        raise OSError("recorded, not dialled")
+
+
+async def call(transport: httpx.AsyncBaseTransport, url: str, **given: object) -> httpx.Response:
+    request = httpx.Request("GET", url, **given)  # type: ignore[arg-type]  # passed on
+    response = await transport.handle_async_request(request)
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.read_body = b"".join([data async for data in response.stream])  # type: ignore[attr-defined]
+    await response.stream.aclose()
+    return response
+
+
+async def dial_each(addresses: Sequence[str], *, beside: Sequence[str] = ()) -> tuple[list[str], list[type[Exception]]]:
+    """Call one name after the other; each has its address. What was dialled, and how each call ended."""
+    resolver, recorder = Resolver(*([*beside, address] for address in addresses)), Recorder()
+    transport = create_transport(EgressPolicy(), limit=1, resolver=resolver, open_socket=recorder)
+    ends: list[type[Exception]] = []
+    for number in range(len(addresses)):
+        with pytest.raises((EgressRefused, httpx.ConnectError)) as caught:
+            await call(transport, f"https://host-{number}.example/")
+        ends.append(caught.type)
+    await transport.aclose()
+    return recorder.dialled, ends
+
+
+async def test_public_addresses_are_dialled_as_they_were_resolved() -> None:
+    assert await dial_each(PUBLIC) == (PUBLIC, [httpx.ConnectError] * len(PUBLIC))
+
+
+async def test_all_other_addresses_are_refused_before_a_socket_is_made() -> None:
+    rows = [*PRIVATE, *FORBIDDEN]
+    assert await dial_each(rows) == ([], [EgressRefused] * len(rows))
+    assert await dial_each(rows, beside=["8.8.8.8"]) == ([], [EgressRefused] * len(rows))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1", "[::ffff:127.0.0.1]"])
+async def test_an_address_in_the_url_does_not_pass_by_not_being_resolved(host: str) -> None:
+    recorder, resolver = Recorder(), Resolver(["8.8.8.8"])
+    transport = create_transport(EgressPolicy(), limit=1, resolver=resolver, open_socket=recorder)
+    with pytest.raises(EgressRefused):
+        await call(transport, f"https://{host}/")
+    assert recorder.dialled == resolver.asked == []
+    await transport.aclose()
+
+
+async def test_a_name_server_that_flips_its_answer_gains_nothing() -> None:
+    async with serve(answer(headers={"Connection": "close"})) as upstream:
+        resolver = Resolver(["127.0.0.1"], ["169.254.169.254"])
+        policy = EgressPolicy([Origin("http", "sentry.test", upstream.port, "")])
+        recorder = Recorder()
+        transport = create_transport(policy, limit=1, resolver=resolver)
+        assert (await call(transport, f"http://sentry.test:{upstream.port}/")).status_code == 200
+        assert resolver.asked == ["sentry.test"]  # once for the check and the dialling
+        await transport.aclose()
+
+        flipped = create_transport(policy, limit=1, resolver=resolver, open_socket=recorder)
+        with pytest.raises(EgressRefused):
+            await call(flipped, f"http://sentry.test:{upstream.port}/")
+        assert recorder.dialled == []
+        await flipped.aclose()
+
+
+async def test_an_address_that_no_name_was_checked_for_is_refused_at_the_socket() -> None:
+    """As if the connector dialled another address than it was given."""
+
+    class Lying(Resolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+        ) -> list[ResolveResult]:
+            answers = await super().resolve(host, port, family)
+            return Shifty(answers)
+
+    class Shifty(list[ResolveResult]):
+        reads = 0
+
+        def __iter__(self):
+            Shifty.reads += 1
+            yield from [{**one, "host": "127.0.0.1"} if Shifty.reads > 2 else one for one in super().__iter__()]
+
+    recorder = Recorder()
+    transport = create_transport(EgressPolicy(), limit=1, resolver=Lying(["8.8.8.8", "1.1.1.1"]), open_socket=recorder)
+    with pytest.raises(EgressRefused):
+        await call(transport, "https://sentry.example/")
+    assert recorder.dialled == []
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("is_cross", [False, True])
+async def test_redirects_are_handed_back(status: int, is_cross: bool) -> None:
+    async with serve(answer()) as decoy, serve(b"") as upstream:
+        target = decoy.origin if is_cross else upstream.origin
+
+        async def redirect(_request: Request, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(status=f"{status} X", headers={"Location": f"{target.url}/stolen"}))
+
+        upstream.behave = redirect
+        transport = create_transport(EgressPolicy([upstream.origin, decoy.origin]), limit=1)
+        response = await call(transport, f"{upstream.origin.url}/", headers={"Authorization": "Bearer x"})
+        assert response.status_code == status
+        assert len(upstream.requests) == 1
+        assert decoy.requests == []
+        await transport.aclose()
+
+
+async def test_cookies_are_not_kept() -> None:
+    async with serve(answer(headers={"Set-Cookie": "session=1; Path=/"})) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=1)
+        for _ in range(2):
+            await call(transport, f"{upstream.origin.url}/")
+        assert "cookie" not in dict(upstream.requests[1].headers)
+        await transport.aclose()
+
+
+async def test_proxies_of_the_environment_do_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve(answer()) as decoy, serve(answer()) as upstream:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, decoy.origin.url)
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=1)
+        await call(transport, f"{upstream.origin.url}/")
+        assert (len(upstream.requests), len(decoy.requests)) == (1, 0)
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_lost_request_is_not_repeated_by_the_machinery_below(method: str) -> None:
+    async def cut(_request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with serve(cut) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=1)
+        with pytest.raises(httpx.ReadError):
+            await transport.handle_async_request(httpx.Request(method, f"{upstream.origin.url}/", content=b"x"))
+        assert len(upstream.requests) == 1
+        await transport.aclose()
+
+
+async def test_nobody_listening_is_a_connect_error() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        origin = Origin("http", "127.0.0.1", reserved.getsockname()[1], "")
+        transport = create_transport(EgressPolicy([origin]), limit=1)
+        with pytest.raises(httpx.ConnectError):
+            await call(transport, f"{origin.url}/")
+        await transport.aclose()
+
+
+async def test_a_closed_transport_that_was_never_used_closes() -> None:
+    await create_transport(EgressPolicy(), limit=1).aclose()
+
+
+async def test_a_body_that_iterates_is_sent_in_chunks_or_with_the_length_it_was_given() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"ab"
+        yield b"c"
+
+    async with serve(answer()) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=1)
+        for headers in ({}, {"Content-Length": "3"}):
+            request = httpx.Request("POST", f"{upstream.origin.url}/", content=body(), headers=headers)
+            await transport.handle_async_request(request)
+        assert [request.body for request in upstream.requests] == [b"abc", b"abc"]
+        assert dict(upstream.requests[0].headers)["transfer-encoding"] == "chunked"
+        assert dict(upstream.requests[1].headers)["content-length"] == "3"
+        await transport.aclose()
+
+
+def write_certificate(directory: Path, name: str) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (directory / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "certificate.pem", directory / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("certified", "is_trusted"), [("sentry.test", True), ("other.test", True), ("sentry.test", False)]
+)
+async def test_tls_verifies_the_name_not_the_address(
+    certified: str, is_trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = write_certificate(tmp_path, certified)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(headers={"Connection": "close"}))
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    policy = EgressPolicy([Origin("https", "sentry.test", port, "")])
+    transport = create_transport(policy, limit=1, resolver=Resolver(["127.0.0.1"]))
+    try:
+        if certified == "sentry.test" and is_trusted:
+            assert (await call(transport, f"https://sentry.test:{port}/")).status_code == 200
+        else:
+            with pytest.raises(httpx.ConnectError):
+                await call(transport, f"https://sentry.test:{port}/")
+    finally:
+        await transport.aclose()
+        server.close()
