@@ -99,13 +99,15 @@ class Member(Payload, frozen=True):
     team_slug: str | None = None
 
 
-class MemberDetail(Member, frozen=True):
-    """``organizations/{}/members/{}/``: a row, the slugs of the member's teams, and the labels of roles."""
+class MemberDetail(Payload, frozen=True):
+    """What ``organizations/{}/members/{}/`` adds to a row: the slugs of the member's teams, and the roles in them.
 
+    The rest of it is left alone: an invitation's ``user`` is ``{}`` here, where it is null in a row.
+    """
+
+    id: str
     teams: list[str] | None = None
     team_roles: list[TeamRole] | None = None
-    org_role_list: list[Role] | None = None
-    team_role_list: list[Role] | None = None
 
 
 class Team(Payload, frozen=True):
