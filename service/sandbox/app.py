@@ -123,11 +123,9 @@ class Sandbox:
         body = await request.body()
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if self.config.control and path.startswith(control.ROOT):
-            await _respond(send, request.method, control.answer(self, request.method, path, body))
+            await _respond(send, request.method, control.answer(self, request.method, path, body), {})
             return
-        # Segments are decoded one by one: %2F in a segment is no separator.
-        raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
-        raw = raw.removeprefix(scope.get("root_path", ""))
+        raw = scope["raw_path"].decode("latin-1").removeprefix(scope.get("root_path", ""))
         query = tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         target = raw + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
@@ -138,7 +136,7 @@ class Sandbox:
             manner=self.manner,
             base=base,
             region=self.config.region_url or base,
-            path=raw,
+            path=_resolve_dots(raw),
             method=request.method,
             query=query,
             body=body,
@@ -148,26 +146,24 @@ class Sandbox:
         await self._serve(call, headers.get("authorization"), (scope.get("client") or ("",))[0], scope, send)
 
     async def _serve(self, call: Call, authorization: str | None, address: str, scope: Scope, send: Send) -> None:
-        fault = self.faults.take(call.method, call.path)
         endpoint, call = self._find_endpoint(call)
         token, problem = self._authenticate(authorization, call)
         limiter = self.limiter
         own_limit = endpoint.own_limit.get(call.method) if endpoint else None
         turn = limiter.enter(_bucket(token, address), call.method, endpoint.template if endpoint else "", own_limit)
+        headers = limiter.headers(turn) if turn else {}
         try:
             if turn and turn.refusal:
-                answer: Answer | None = too_many(turn.refusal)
-            elif fault is not None and not fault.commits:
-                answer = None
-            else:
-                answer = self._answer(call, endpoint, token, problem)
-            if answer is not None:
-                answer.headers.update(limiter.headers(turn) if turn else {})
-                answer.headers.update({"allow": endpoint.allow} if endpoint else {})
-            if fault is not None and not (turn and turn.refusal):
-                await self._play(fault, answer, call, scope, send)
-            elif answer is not None:
-                await _respond(send, call.method, answer)
+                await _respond(send, call.method, too_many(turn.refusal), headers)
+                return
+            if endpoint:
+                headers["allow"] = endpoint.allow
+            fault = self.faults.take(call.method, call.path)
+            if fault is None:
+                await _respond(send, call.method, self._answer(call, endpoint, token, problem), headers)
+                return
+            answer = self._answer(call, endpoint, token, problem) if fault.commits else None
+            await self._play(fault, answer, call, scope, send)
         finally:
             limiter.leave(turn)
 
@@ -175,17 +171,19 @@ class Sandbox:
         abort = scope.get("extensions", {}).get("sandbox.abort", {}).get("call", _break_off)
 
         async def respond(given: Answer) -> None:
-            await _respond(send, call.method, given)
+            await _respond(send, call.method, given, {})
 
         await fault.play(Wire(send, respond, abort, answer))
 
     def _find_endpoint(self, call: Call) -> tuple[Endpoint | None, Call]:
-        below = call.path.removeprefix(_ROOT) if call.path.startswith(_ROOT) else None
-        if below is None:
+        # As real servers do, decode first and split then: %2F separates segments, too.
+        path = unquote(call.path)
+        if not path.startswith(_ROOT):
             return None, call
+        below = path.removeprefix(_ROOT)
         for endpoint, pattern in _TABLE.get(below.count("/"), ()):
             if (found := pattern.match(below)) and (endpoint.since == "23.7" or self.manner == "latest"):
-                return endpoint, replace(call, names={key: unquote(value) for key, value in found.groupdict().items()})
+                return endpoint, replace(call, names=found.groupdict())
         return None, call
 
     def _authenticate(self, authorization: str | None, call: Call) -> tuple[Token | None, Refused | None]:
@@ -269,11 +267,22 @@ def _break_off() -> None:
     raise ConnectionAborted("the sandbox broke the connection, as it was told to")
 
 
-async def _respond(send: Send, method: str, answer: Answer) -> None:
+def _resolve_dots(path: str) -> str:
+    """The path without ``.`` and ``..``, as servers resolve what clients leave in: ``..`` reaches a neighbour."""
+    found: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            found = found[:-1] or [""]
+        elif segment != ".":
+            found.append(segment)
+    return "/".join(found)
+
+
+async def _respond(send: Send, method: str, answer: Answer, more: Mapping[str, str]) -> None:
     headers = [(b"content-length", str(len(answer.body)).encode())]
     if answer.content_type:
         headers.append((b"content-type", answer.content_type.encode()))
-    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in {**more, **answer.headers}.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
 

@@ -10,7 +10,7 @@ import msgspec
 
 from service.sandbox.access import Needs, Scopes
 from service.sandbox.pagination import Cursor, Page, parse_size
-from service.sandbox.responses import Answer, answer_json, detail, not_found, unauthorized
+from service.sandbox.responses import Answer, answer_json, detail, not_found
 from service.sandbox.world import Manner, Organization, Project, Team, Token, User, World, find
 
 Handler = Callable[["Call"], Answer]
@@ -72,16 +72,12 @@ class Call:
     @property
     def organization(self) -> Organization:
         """The organization that the path names."""
-        if self.found is None:
-            raise not_found()
-        return self.found
+        return _known(self.found)
 
     @property
     def bearer(self) -> Token:
         """The token of a call that needs one."""
-        if self.token is None:
-            raise unauthorized()
-        return self.token
+        return _known(self.token)
 
     @property
     def user(self) -> User | None:

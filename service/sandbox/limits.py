@@ -80,12 +80,6 @@ class Limiter:
         if turn:
             self._in_flight[turn.bucket] = self._in_flight.get(turn.bucket, 1) - 1
 
-    def clear(self) -> None:
-        """Forgets all windows."""
-        self._counts.clear()
-        self._in_flight.clear()
-        self.refused = 0
-
     def headers(self, turn: Turn) -> dict[str, str]:
         """The five headers; an answer that the window refused says "None" for concurrency, as Sentry does."""
         over_window = turn.refusal is not None and turn.remaining == 0
