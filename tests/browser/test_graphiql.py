@@ -72,6 +72,9 @@ async def test_graphiql_runs_a_prepared_query_on_the_first_click(tab: Tab, port:
     stored = await tab.evaluate("JSON.stringify({...localStorage})")
     assert KEY not in stored
     assert [problem for problem in tab.problems if "aria-describedby" not in problem] == []
+    await tab.evaluate("document.body.setAttribute('style', 'color: red')")
+    await tab.evaluate("new Promise(done => setTimeout(done, 50))")
+    assert "Content Security Policy" in tab.problems[-1], "the policy is in force, and what breaks it is noticed"
     assert [url for url in tab.requests if not url.startswith((f"http://127.0.0.1:{port}/", "data:"))] == []
 
 

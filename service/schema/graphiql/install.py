@@ -49,10 +49,10 @@ def _digest() -> str:
     return hashlib.sha256((_HERE / "package-lock.json").read_bytes()).hexdigest()
 
 
-def main() -> None:
+def main(assets: Path = ASSETS) -> None:
     """Install, or say in a line why not."""
     try:
-        install()
+        install(assets)
     except NodeMissing as error:
         sys.exit(f"GraphiQL was not installed. {error}")
     except subprocess.CalledProcessError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +65,10 @@ def create_graphiql(
     settings = json.dumps({"tabs": [query.as_tab() for query in queries], "demoKey": demo_key})
 
     def page() -> Response:
-        return Response(
-            html, media_type="text/html", headers={**_HEADERS, "cache-control": "no-cache", "vary": "accept"}
-        )
+        nonce = secrets.token_urlsafe(16)
+        policy = _POLICY.replace("{nonce}", nonce)
+        headers = {**_HEADERS, "content-security-policy": policy, "cache-control": "no-store", "vary": "accept"}
+        return Response(html.replace("{nonce}", nonce), media_type="text/html", headers=headers)
 
     async def serve_file(request: Request) -> Response:
         name = request.path_params["name"]
