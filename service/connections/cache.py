@@ -55,7 +55,9 @@ class ConnectionCache:
             self._linked[connection.tenant_id, connection.id] = found
             self._ids[connection.tenant_id, connection.external_id] = connection.id
 
-    def forget(self, tenant_id: str, connection_id: str) -> None:
-        """Forget a connection that was just written."""
+    def forget(self, connection: ConnectionRecord) -> None:
+        """Forget a connection that was just written, and another one that had its externalId before."""
         self._writes += 1
-        self._linked.pop((tenant_id, connection_id), None)
+        key = (connection.tenant_id, connection.external_id)
+        for connection_id in {connection.id, self._ids.pop(key, connection.id)}:
+            self._linked.pop((connection.tenant_id, connection_id), None)

@@ -136,7 +136,7 @@ class ConnectionStore:
             connection = await self._database.run_transaction(work)
         except IntegrityError:  # the same externalId was linked at the same time: now it is there to be replaced
             connection = await self._database.run_transaction(work)
-        self._cache.forget(connection.tenant_id, connection.id)
+        self._cache.forget(connection)
         return connection
 
     async def update(
@@ -209,7 +209,7 @@ class ConnectionStore:
             return connection
 
         changed = await self._database.run_transaction(work)
-        self._cache.forget(caller.tenant_id, connection_id)
+        self._cache.forget(changed)
         return changed
 
     async def _load(self, caller: Caller, condition: ColumnElement[bool]) -> list[Linked]:

@@ -8,10 +8,19 @@ from service.connections.accounts import AccountSource
 from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialRecord
 from service.connections.rewrap import retire, rewrap
 from service.connections.store import ConnectionStore
+from service.db import Database
 from service.errors import NeedsReauth, NotFound, SecretUnreadable, UpstreamUnauthorized
 from service.last_used import LastUsed
 from service.sentry.origin import Origin
 from tests.connections.factory import TOKEN, add_connection
+
+
+@pytest.fixture
+async def database(sqlite_url):
+    """One engine suffices: what differs between them is tested with the store."""
+    database = Database(sqlite_url)
+    yield database
+    await database.dispose()
 
 
 @pytest.fixture
@@ -149,6 +158,16 @@ async def test_a_credential_moved_in_the_database_is_not_opened(accounts, store,
 
     await database.run_transaction(steal)
     _, account = await accounts.account(admin, mine.id)
+    with pytest.raises(SecretUnreadable):
+        await account.tokens.token()
+
+
+@pytest.mark.parametrize("column", ["control_origin", "api_origin"])
+async def test_an_address_changed_in_the_database_never_gets_the_token(accounts, store, vault, admin, database, column):
+    connection = await add_connection(store, vault, admin)
+    changed = update(ConnectionRecord).where(col(ConnectionRecord.id) == connection.id)
+    await database.run_transaction(lambda session: session.exec(changed.values({column: "https://evil.example"})))
+    _, account = await accounts.account(admin, connection.id)
     with pytest.raises(SecretUnreadable):
         await account.tokens.token()
 

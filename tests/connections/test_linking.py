@@ -6,6 +6,7 @@ import pytest
 from service.connections.accounts import AccountSource
 from service.connections.linking import Linker, LinkRequest
 from service.connections.models import ConnectionRecord, ConnectionStatus
+from service.db import Database
 from service.errors import BadInput, Conflict, Forbidden, LinkRefused, ServiceError
 from service.last_used import LastUsed
 from service.sandbox.app import Sandbox
@@ -18,6 +19,14 @@ from service.sentry.transport import create_transport
 from service.tenants.caller import Caller, Role
 from tests.connections.factory import add_tenant
 from tests.connections.upstream import client_of
+
+
+@pytest.fixture
+async def database(sqlite_url):
+    """One engine suffices: what differs between them is tested with the store."""
+    database = Database(sqlite_url)
+    yield database
+    await database.dispose()
 
 
 @pytest.fixture

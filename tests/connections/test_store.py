@@ -373,9 +373,13 @@ async def test_a_cached_connection_needs_no_database(store, vault, admin, databa
     assert (await store.get_linked(admin, connection.id)).connection.id == connection.id
 
 
-def test_what_was_read_before_a_write_is_not_remembered(keyring):
+async def test_what_was_read_before_a_write_is_not_remembered(store, vault, admin):
+    connection = await add_connection(store, vault, admin)
+    linked = await store.get_linked(admin, connection.id)
     cache = ConnectionCache()
     writes = cache.writes
-    cache.forget("ten_1", "con_1")
-    cache.add(object(), writes=writes)  # type: ignore[arg-type]  # it is not looked at
-    assert cache.get("ten_1", "con_1") is None
+    cache.forget(connection)
+    cache.add(linked, writes=writes)
+    assert cache.get(connection.tenant_id, connection.id) is None
+    cache.add(linked, writes=cache.writes)
+    assert cache.get(connection.tenant_id, connection.id) is linked
