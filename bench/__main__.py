@@ -1,0 +1,246 @@
+"""``make bench``: requests per CPU second of the whole product beside stock parts, as ratios of one interleaved run.
+
+Each contender is a process of its own, and so is the static upstream. A round sends each workload to each contender in
+turn; what counts is the CPU time that the contender's process spends on it.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+REPOSITORY = Path(__file__).parent.parent
+USER = (
+    "id connectionId externalId name username email status isEmailVerified isTwoFactorEnabled avatarUrl "
+    "createdAt lastActiveAt roles { id name }"
+)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A query, how much faster than stock it must be, and how often a round sends it."""
+
+    name: str
+    query: str
+    must: float
+    requests: int
+
+
+WORKLOADS = (
+    Workload(
+        "users page of 100, 12 fields and roles",
+        "query ($connection: ID!) { users(connectionIds: [$connection], first: 100) "
+        f"{{ edges {{ cursor node {{ {USER} }} }} pageInfo {{ hasNextPage endCursor }} }} }}",
+        1.8,
+        60,
+    ),
+    Workload(
+        "100 entities in one call",
+        "query ($r: [_Any!]!) { _entities(representations: $r) { ... on User { id name email status avatarUrl } } }",
+        2.0,
+        60,
+    ),
+    Workload(
+        "page of 100 with 100 single GETs",
+        "query ($connection: ID!) { users(connectionIds: [$connection], first: 100) "
+        "{ edges { node { id remoteDetail } } } }",
+        4.0,
+        12,
+    ),
+    Workload(
+        "proxy, 300 KB",
+        'query ($connection: ID!) { proxy(connectionId: $connection, path: "organizations/{organization}/issues/") '
+        "{ statusCode result } }",
+        6.0,
+        60,
+    ),
+)
+
+
+@dataclass
+class Contender:
+    """A server under test."""
+
+    name: str
+    port: int
+    process: psutil.Process
+    headers: str
+    user_id: str
+    connection_id: str
+    cpu: dict[str, list[float]] = field(default_factory=dict)
+
+    def body(self, workload: Workload) -> bytes:
+        """The request of a workload, with the ids of this contender."""
+        variables: dict[str, Any] = {"connection": self.connection_id}
+        if "_entities" in workload.query:
+            variables = {"r": [{"__typename": "User", "id": self.user_id.format(number)} for number in range(1, 101)]}
+        return json.dumps({"query": workload.query, "variables": variables}).encode()
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the process so far."""
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(*command: str, port: int, env: dict[str, str] | None = None) -> Iterator[psutil.Process]:
+    """A child process that listens on ``port``, ended afterwards."""
+    child = subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env={**os.environ, **(env or {})})
+    try:
+        for _ in range(200):
+            if child.poll() is not None:
+                raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield psutil.Process(child.pid)
+    finally:
+        child.terminate()
+        child.wait(20)
+
+
+def set_up_product(upstream: str, folder: Path) -> tuple[dict[str, str], str, str]:
+    """A tenant with a key and the upstream linked, by the command line: environment, key and connection id."""
+    env = {
+        "SENTRY_GRAPH_DATABASE_URL": f"sqlite:///{folder}/bench.db",
+        "SENTRY_GRAPH_KEYRING_FILE": f"{folder}/keyring.json",
+        "SENTRY_GRAPH_EGRESS_ALLOW": json.dumps([upstream]),
+        "SENTRY_GRAPH_LOG_LEVEL": "warning",
+    }
+
+    def command(*arguments: str, token: str = "") -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "service", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **env},
+            input=token,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(arguments)}: {done.stderr}")
+        return json.loads(done.stdout) if "--json" in arguments else None
+
+    command("keys", "init")
+    command("migrate")
+    command("tenants", "create", "Bench", "--id", "bench")
+    key = command("api-keys", "create", "bench", "bench", "--role", "admin", "--json")
+    linked = command("link", "--tenant", "bench", "--origin", upstream, "--json", token="sntryu_" + "b" * 64 + "\n")
+    return env, _find(key, "key"), _find(linked, "id")
+
+
+def _find(answer: Any, name: str) -> str:
+    row = answer[0] if isinstance(answer, list) else answer
+    return str(row[name])
+
+
+async def send(contender: Contender, body: bytes, count: int, connections: int) -> bytes:
+    """Send ``count`` requests over so many connections, each waiting for its answer; the last answer."""
+    head = (
+        f"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1:{contender.port}\r\nContent-Type: application/json\r\n"
+        f"Accept: application/json\r\n{contender.headers}Content-Length: {len(body)}\r\n\r\n"
+    )
+    request = head.encode() + body
+    left = count
+    last = b""
+
+    async def work() -> None:
+        nonlocal left, last
+        reader, writer = await asyncio.open_connection("127.0.0.1", contender.port, limit=2**22)
+        while left > 0:
+            left -= 1
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = int(answer.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            last = await reader.readexactly(length)
+            if b" 200 " not in answer.split(b"\r\n")[0] or b'"errors"' in last:
+                raise SystemExit(f"{contender.name}: {answer.decode()}{last[:500].decode()}")
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(work() for _ in range(connections)))
+    return last
+
+
+async def measure(contenders: list[Contender], rounds: int) -> None:
+    """All rounds, interleaved."""
+    for workload in WORKLOADS:
+        answers = [await send(each, each.body(workload), 8, 4) for each in contenders]
+        sizes = [len(json.dumps(json.loads(answer)["data"])) for answer in answers]
+        if max(sizes) > 1.2 * min(sizes):
+            raise SystemExit(f"{workload.name}: the contenders' answers differ in size: {sizes}")
+    for number in range(rounds):
+        for workload in WORKLOADS:
+            for contender in contenders:
+                before = contender.cpu_seconds()
+                await send(contender, contender.body(workload), workload.requests, 8)
+                spent = (contender.cpu_seconds() - before) / workload.requests
+                contender.cpu.setdefault(workload.name, []).append(spent)
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+
+
+def report(product: Contender, stock: Contender, resident: float) -> bool:
+    """Print the table; whether every ratio reaches what it must."""
+    print(f"\n{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores; ", end="")
+    print(", ".join(f"{name} {version(name)}" for name in ("strawberry-graphql", "graphql-core", "fastapi", "httpx")))
+    print("\n| workload | stock, ms CPU | product, ms CPU | ratio | must |\n|---|---|---|---|---|")
+    reached = True
+    for workload in WORKLOADS:
+        ours, theirs = (sum(each.cpu[workload.name]) / len(each.cpu[workload.name]) for each in (product, stock))
+        ratio = theirs / ours
+        reached &= ratio >= workload.must
+        print(f"| {workload.name} | {theirs * 1000:.2f} | {ours * 1000:.2f} | {ratio:.1f}x | {workload.must:.1f}x |")
+    print(f"\nproduct's resident memory at 64 connections: {resident:.0f} MiB (must: under 150)")
+    return reached and resident < 150
+
+
+def main() -> None:
+    """Set everything up, measure, report."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8, help="interleaved rounds (8)")
+    arguments = parser.parse_args()
+    upstream_port, product_port, stock_port = free_port(), free_port(), free_port()
+    upstream = f"http://127.0.0.1:{upstream_port}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running("-m", "bench.upstream", str(upstream_port), port=upstream_port),
+        running("-m", "bench.stock", str(stock_port), upstream, port=stock_port) as stock_process,
+    ):
+        env, key, connection_id = set_up_product(upstream, Path(folder))
+        with running("-m", "service", "serve", "--port", str(product_port), port=product_port, env=env) as process:
+            user_id = f"usr_{connection_id.removeprefix('con_')}_{{}}"
+            product = Contender(
+                "product", product_port, process, f"Authorization: Bearer {key}\r\n", user_id, connection_id
+            )
+            stock = Contender("stock", stock_port, stock_process, "", f"usr_{'0' * 26}_{{}}", f"con_{'0' * 26}")
+            asyncio.run(measure([stock, product], arguments.rounds))
+            asyncio.run(send(product, product.body(WORKLOADS[0]), 256, 64))
+            reached = report(product, stock, process.memory_info().rss / 2**20)
+    sys.exit(0 if reached else 1)
+
+
+if __name__ == "__main__":
+    main()
