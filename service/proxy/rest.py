@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from service.errors import PathRefused, ServiceError, Unauthenticated, UpstreamTooLarge
+from service.errors import ServiceError, Unauthenticated, UpstreamTooLarge
 from service.proxy.engine import READS, Prepared, ProxyEngine
 from service.proxy.uploads import Upload
 from service.sentry.client import SentryClient
@@ -173,9 +173,7 @@ class RestProxy:
 def _read_path(request: Request, connection_id: str) -> ApiPath:
     """Sentry's path as the caller wrote it: what the server decoded no longer tells ``%2F`` from a slash."""
     _, _, path = request.scope["raw_path"].partition(f"/proxy/{connection_id}/api/0/".encode())
-    if not path.isascii():
-        raise PathRefused("The path holds characters that are not percent-encoded.")
-    return ApiPath.parse(path.decode())
+    return ApiPath.parse(path.decode(errors="replace"))
 
 
 def _build_link(links: PageLinks, address: str, query: Sequence[tuple[str, str]]) -> str:

@@ -28,8 +28,6 @@ class Upload:
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body as it comes."""
-        if self.is_empty:
-            return
         left = self._limit
         more = True
         while more:

@@ -75,7 +75,8 @@ _PUNCTUATION = re.compile(r"[\W_]+")
 _CREDENTIAL_PARTS = ("token", "secret", "apikey", "credential", "password", "oauth", "authoriz", "authentic")
 _CREDENTIAL_NAMES = frozenset(
     {
-        "token", "tokens", "secret", "secrets", "apikey", "apikeys", "credentials", "authorizations", "authenticators",
+        "token", "tokens", "secret", "secrets", "apikey", "apikeys", "apitokens", "orgauthtokens", "signingsecrets",
+        "credentials", "authorizations", "authenticators",
         "authprovider", "authproviders", "applications", "apiapplications", "sentryapps", "sentryappinstallations",
         "hooks", "forwarding", "dataforwarding", "plugin", "plugins", "transfer", "appstoreconnect", "seerrpc",
         "objectstore",

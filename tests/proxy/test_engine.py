@@ -82,6 +82,12 @@ async def test_page_parameters_are_given_one_way_or_the_other(linked, sandbox, n
     assert (await call(linked, "organizations/{organization}/members/", query=[("per_page", "5")])).result_count == 5
 
 
+async def test_a_page_may_be_asked_for_by_its_cursor_alone(linked, sandbox):
+    cursor = (await call(linked, "organizations/{organization}/members/")).next_cursor
+    assert (await call(linked, "organizations/{organization}/members/", page_cursor=cursor)).has_previous
+    assert sandbox.requests[-1].query == (("cursor", cursor),)
+
+
 @pytest.mark.parametrize("first", [0, -1, 101])
 async def test_a_page_is_of_1_to_100(linked, first):
     with pytest.raises(BadInput, match="between 1 and 100"):

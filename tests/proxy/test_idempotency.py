@@ -12,7 +12,15 @@ from sqlmodel import select
 from service.columns import now
 from service.connections.models import IdempotencyRecord
 from service.db import Database
-from service.errors import BadInput, Forbidden, IdempotencyKeyReused, InProgress, OutcomeUnknown, UpstreamError
+from service.errors import (
+    BadInput,
+    EgressRefused,
+    Forbidden,
+    IdempotencyKeyReused,
+    InProgress,
+    OutcomeUnknown,
+    UpstreamError,
+)
 from service.proxy.engine import ProxyAnswer, ProxyRequest
 from service.proxy.idempotency import BODY_DROPPED, KEPT_FOR, LONGEST_KEPT_BODY, REPLAYED, hash_request
 from service.sandbox.faults import Fail, Garble, Reset, Truncate
@@ -252,6 +260,54 @@ async def test_the_error_of_a_write_nobody_waits_for_is_remembered(link):
     await linked.idempotency.aclose()
     with pytest.raises(OutcomeUnknown):
         await write(linked)
+
+
+async def test_a_write_that_is_broken_off_here_has_an_unknown_outcome(link):
+    begun = asyncio.Event()
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        begun.set()
+        await asyncio.Future()
+        raise AssertionError
+
+    recorder = Recorder(answer)
+    linked = await link(recorder)
+    waiting = asyncio.create_task(write(linked))
+    await begun.wait()
+    for task in asyncio.all_tasks() - {waiting, asyncio.current_task()}:
+        task.cancel()  # as the end of the event loop does
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(OutcomeUnknown):
+        await write(linked)
+    assert len(recorder.requests) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgres_url"], indirect=True)
+async def test_an_answer_is_given_also_where_it_cannot_be_remembered(link, postgres):
+    async def answer(request: httpx.Request) -> httpx.Response:
+        postgres.stop()
+        return await created(request)
+
+    linked = await link(Recorder(answer))
+    try:
+        assert (await write(linked)).status_code == 201
+    finally:
+        postgres.start()
+    with pytest.raises(InProgress):
+        await write(linked)
+
+
+async def test_what_we_refuse_ourselves_gives_the_key_back(link):
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        raise EgressRefused("The address is private.")
+
+    recorder = Recorder(refuse)
+    linked = await link(recorder)
+    with pytest.raises(EgressRefused):
+        await write(linked)
+    recorder.answer = created
+    assert (await write(linked)).status_code == 201
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 201, "a\0b", "\ud800"])
