@@ -7,6 +7,8 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 MASK = "[redacted]"
@@ -33,49 +35,79 @@ _NAMED = (
     r"(?:api|secret|private|access|signing|encryption)[_-]?key)s?"
 )
 
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), replacement)
-    for pattern, replacement in (
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """What a secret looks like. A text with none of the ``hints``, in lower case, cannot match, and is not searched."""
+
+    hints: tuple[str, ...]
+    secret: re.Pattern[str]
+    replacement: str
+
+    def apply(self, text: str, lowered: str) -> str:
+        if not any(hint in lowered for hint in self.hints):
+            return text
+        return self.secret.sub(self.replacement, text)
+
+
+_PATTERNS = tuple(
+    _Pattern(hints, re.compile(secret, re.IGNORECASE | re.ASCII), replacement)
+    for hints, secret, replacement in (
         # https://docs.sentry.io/account/auth-tokens/: user, integration, organization and app tokens
-        (r"sntry[a-z]{1,4}_[a-z0-9+/=_.%-]+", MASK),
+        (("sntry",), r"sntry[a-z]{1,4}_[a-z0-9+/=_.%-]+", MASK),
         # our API keys
-        (r"sg_[a-z0-9]{4,}_[a-z0-9]+", MASK),
+        (("sg_",), r"sg_[a-z0-9]{4,}_[a-z0-9]+", MASK),
         # RFC 7519, 3, or its first part alone
-        (r"eyJ[a-z0-9_=-]{8,}(?:\.[a-z0-9_=-]*){0,4}", MASK),
+        (("eyj",), r"eyJ[a-z0-9_=-]{8,}(?:\.[a-z0-9_=-]*){0,4}", MASK),
         # RFC 7468, 10
-        (r"-----BEGIN [a-z ]{0,30}PRIVATE KEY-----(?:(?!-----END )[\s\S])*", f"{MASK} "),
+        (("private key",), r"-----BEGIN [a-z ]{0,30}PRIVATE KEY-----(?:(?!-----END )[\s\S])*", f"{MASK} "),
         # RFC 6750, 2.1 and RFC 7617, 2
-        (r"\b(bearer|basic)(?:\s|%20|\+)+[a-z0-9._~+/%=-]{4,}", rf"\1 {MASK}"),
+        (("bearer", "basic"), r"\b(bearer|basic)(?:\s|%20|\+)+[a-z0-9._~+/%=-]{4,}", rf"\1 {MASK}"),
         # A database's password may hold any character, unescaped ones too: all up to the last `@`
-        (r"\b((?:postgres(?:ql)?|mysql|redis|amqp)[a-z0-9+]*://)[^\s\"'<>]*@", rf"\1{MASK}@"),
+        (("@",), r"\b((?:postgres(?:ql)?|mysql|redis|amqp)[a-z0-9+]*://)[^\s\"'<>]*@", rf"\1{MASK}@"),
         # RFC 3986, 3.2.1; a Sentry DSN has its key there
-        (r"\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]*@", rf"\1{MASK}@"),
-        # Old Sentry tokens and client secrets have 64 digits; ids of events and traces have 32
-        (r"[0-9a-f]{40,}", MASK),
-        # 256 bits in base 64: a key of the keyring
-        (r"(?<![a-z0-9+/_-])[a-z0-9+/_-]{43}=", MASK),
+        (("@",), r"\b([a-z][a-z0-9+.-]{0,20}://)[^\s/?#@\"'<>]*@", rf"\1{MASK}@"),
         # RFC 9110, 11.6.2 and RFC 6265, 4: secrets to the end of the line
-        (rf"\b((?:set-)?cookie|(?:proxy-)?authorization)\b{_IS}(?:{_QUOTED}|[^\r\n]+)", rf"\1\2{MASK}"),
+        (
+            ("cookie", "authorization"),
+            rf"\b((?:set-)?cookie|(?:proxy-)?authorization)\b{_IS}(?:{_QUOTED}|[^\r\n]+)",
+            rf"\1\2{MASK}",
+        ),
         # `password=…`, `"client_secret": "…"`, `?token=…`
         (
+            ("token", "secret", "pass", "pwd", "credential", "jwt", "key"),
             rf"\b([a-z0-9_.-]{{0,40}}{_NAMED}){_IS}(?!\[redacted)(?:{_QUOTED}|[^\s\"'&,;)}}\]]+)",
             rf"\1\2{MASK}",
         ),
     )
 )
+_ANY_HINT = re.compile("|".join({re.escape(hint) for pattern in _PATTERNS for hint in pattern.hints}))
+# What is known for a secret by its length alone. Old Sentry tokens and client secrets have 64 digits, where ids of
+# events and traces have 32; a key of the keyring is 256 bits in base 64.
+_BY_LENGTH = re.compile(r"[0-9a-fA-F]{40,}|(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{43}=")
+_SHORTEST_BY_LENGTH = 40
 
 
 def is_secret_name(name: str) -> bool:
     """Whether what stands under this name (of a header, field or variable, in any case) is a secret."""
-    words = _WORD_START.sub("_", name[:200]).strip("_").lower()
+    return _is_secret_name(name[:200])
+
+
+@lru_cache(maxsize=1024)
+def _is_secret_name(name: str) -> bool:
+    words = _WORD_START.sub("_", name).strip("_").lower()
     return _SECRET_NAME.search(words) is not None and _METADATA_NAME.search(words) is None
 
 
 def redact_text(text: str, *, limit: int = _MAX_TEXT) -> str:
     """The text with whatever looks like a secret masked; at most ``limit`` characters of it."""
     window = text[: limit + _LONGEST_SECRET]
-    for pattern, replacement in _PATTERNS:
-        window = pattern.sub(replacement, window)
+    lowered = window.lower()
+    if _ANY_HINT.search(lowered):
+        for pattern in _PATTERNS:
+            window = pattern.apply(window, lowered)
+    if len(window) >= _SHORTEST_BY_LENGTH:
+        window = _BY_LENGTH.sub(MASK, window)
     if len(text) <= limit:
         return window
     kept = window[:-_LONGEST_SECRET] if len(text) > limit + _LONGEST_SECRET else window

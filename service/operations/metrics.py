@@ -1,0 +1,166 @@
+"""Prometheus metrics of one application object, in a registry of its own.
+
+No label holds what a caller or Sentry can make up without bound: tenants, paths and names are in the logs and traces.
+"""
+
+import hmac
+import ipaddress
+import platform
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.operations.record import RequestRecord
+from service.sentry.client import CallObservation
+
+OTHER = "other"
+_PREFIX = "sentry_graph"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_MAX_SERIES = 2_000
+_MAX_WORDS = 100
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+# One more series for each counter, with the time at which it began. The switch exists for the whole process only.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
+
+
+class _FirstFew:
+    """Lets the first ``limit`` different values pass as they are; whatever comes later is ``other``."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._seen: set[tuple[str, ...]] = set()
+
+    def admit(self, *values: str) -> bool:
+        if values not in self._seen:
+            if len(self._seen) >= self._limit:
+                return False
+            self._seen.add(values)
+        return True
+
+    def bound(self, value: str) -> str:
+        return value if self.admit(value) else OTHER
+
+
+class Metrics:
+    """What is counted; :meth:`render` writes it down."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # empty where there is no /proc
+        GCCollector(registry=self.registry)
+        build = Info(f"{_PREFIX}_build", "The version that runs.", registry=self.registry)
+        build.info({"version": version, "python": platform.python_version()})
+        self._http_requests = self._counter("http_requests", "HTTP requests answered.", "route", "method", "status")
+        self._http_seconds = self._histogram("http_request_seconds", "Seconds to the end of the answer.", "route")
+        self._http_open = Gauge(f"{_PREFIX}_http_requests_open", "HTTP requests running.", registry=self.registry)
+        self._graphql_requests = self._counter(
+            "graphql_requests",
+            "GraphQL requests; outcome is OK, PARTIAL (some fields failed) or the code that refused the whole.",
+            "type",
+            "outcome",
+        )
+        self._graphql_seconds = self._histogram(
+            "graphql_request_seconds", "Seconds to the end of a GraphQL request.", "type"
+        )
+        self._graphql_errors = self._counter("graphql_errors", "Errors in GraphQL answers.", "code")
+        self._calls = self._counter(
+            "sentry_calls",
+            "Calls to Sentry; outcome is the HTTP status or an error's code.",
+            "host",
+            "method",
+            "endpoint",
+            "outcome",
+        )
+        self._call_seconds = self._histogram(
+            "sentry_call_seconds", "Seconds of a call to Sentry, waiting and repetitions included.", "host"
+        )
+        self._attempts = self._counter("sentry_attempts", "Requests sent to Sentry, repetitions included.", "host")
+        self._unsent = self._counter(
+            "sentry_calls_unsent", "Calls never sent: breaker open, no credential, or no turn in time.", "host"
+        )
+        self._series = _FirstFew(_MAX_SERIES)
+        self._hosts = _FirstFew(_MAX_WORDS)
+        self._outcomes = _FirstFew(_MAX_WORDS)
+        self._codes = _FirstFew(_MAX_WORDS)
+
+    def begin_http(self) -> None:
+        """An HTTP request has come; :meth:`end_http` must follow."""
+        self._http_open.inc()
+
+    def end_http(self, record: RequestRecord) -> None:
+        """An HTTP request has ended, and perhaps a GraphQL request in it."""
+        self._http_open.dec()
+        method = record.method if record.method in _METHODS else OTHER
+        self._http_requests.labels(record.route, method, str(record.status)).inc()
+        self._http_seconds.labels(record.route).observe(record.seconds)
+        if record.is_graphql:
+            self._count_graphql(record)
+
+    def _count_graphql(self, record: RequestRecord) -> None:
+        codes = [self._codes.bound(code) for code in record.codes]
+        kind = record.kind or "unknown"
+        outcome = "OK" if not codes else "PARTIAL" if record.has_run else codes[0]
+        self._graphql_requests.labels(kind, outcome).inc()
+        self._graphql_seconds.labels(kind).observe(record.seconds)
+        for code in codes:
+            self._graphql_errors.labels(code).inc()
+
+    def count_call(self, call: CallObservation) -> None:
+        """A call to Sentry has ended."""
+        host = self._hosts.bound(call.host)
+        method = call.method if call.method in _METHODS else OTHER
+        outcome = self._outcomes.bound(call.outcome)
+        if self._series.admit(host, method, call.template, outcome):
+            self._calls.labels(host, method, call.template, outcome).inc()
+        else:
+            self._calls.labels(OTHER, OTHER, OTHER, outcome).inc()
+        self._call_seconds.labels(host).observe(call.seconds)
+        if call.attempts:
+            self._attempts.labels(host).inc(call.attempts)
+        else:
+            self._unsent.labels(host).inc()
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics in the format that suits an ``Accept`` header, and its media type."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", text, labels, registry=self.registry, buckets=_SECONDS)
+
+
+def create_metrics_route(metrics: Metrics, *, token: str | None) -> Route:
+    """``GET /metrics``: for whoever sends ``Authorization: Bearer <token>``; without a token, for this machine only.
+
+    A proxy on this machine is not the client: what it forwards is refused.
+    """
+    expected = None if token is None else f"Bearer {token}".encode()
+
+    async def serve(request: Request) -> Response:
+        if expected is None:
+            if not _is_local(request):
+                return Response("Set SENTRY_GRAPH_METRICS_TOKEN to read metrics from another machine.\n", 403)
+        elif not hmac.compare_digest(request.headers.get("authorization", "").encode(errors="replace"), expected):
+            return Response("Send `Authorization: Bearer <token>`.\n", 401, {"www-authenticate": "Bearer"})
+        body, media_type = metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": media_type, "cache-control": "no-store"})
+
+    return Route("/metrics", serve, methods=["GET"], include_in_schema=False)
+
+
+def _is_local(request: Request) -> bool:
+    if request.client is None or any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:  # a test client's name
+        return False
