@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(
         default=20, ge=1, le=600, description="How long SIGTERM lets running requests finish."
     )
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="How long after SIGTERM requests are still taken while `/ready` fails; behind a load balancer, "
+        "longer than it takes to notice.",
+    )
 
     # --- storage ---
     database_url: str = Field(
