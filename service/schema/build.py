@@ -11,6 +11,7 @@ import service.schema.enums  # noqa: F401  (describes the enums before the types
 from service.schema.auth_directives import add_auth_directives
 from service.schema.federation import Subgraph
 from service.schema.mutation import Mutation
+from service.schema.plain_fields import resolve_plain_fields
 from service.schema.query import Query, RelayQuery
 from service.schema.scalars import JSON, JSON_SCALAR
 
@@ -33,7 +34,9 @@ def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> 
         def service(self) -> Service:
             return Service(sdl=sdl)
 
-    return _build(ServedQuery, suggestions=suggestions)
+    schema = _build(ServedQuery, suggestions=suggestions)
+    resolve_plain_fields(schema._schema)  # noqa: SLF001  (where every integration finds it)
+    return schema
 
 
 def print_sdl(*, auth_directives: bool = False) -> str:

@@ -163,16 +163,22 @@ class UserEdge:
     """A user in a list."""
 
     node: User = strawberry.field(description="The user.")
+    cursor: str = strawberry.field(description="The user's place in the list: pass it as `after` or `before`.")
 
-    def __init__(self, owner: "UserConnection", index: int) -> None:
-        self._owner = owner
+
+class _Edge:
+    """Backs :class:`UserEdge`; its cursor is sealed only when asked for."""
+
+    __slots__ = ("_index", "_page", "node")
+
+    def __init__(self, page: "UserConnection", index: int, node: directory.User) -> None:
+        self._page = page
         self._index = index
-        self.node = owner.slice.users[index]  # type: ignore[assignment]  # backs the type
+        self.node = node
 
-    @strawberry.field(description="The user's place in the list: pass it as `after` or `before`.")
+    @property
     def cursor(self) -> str:
-        """Made only when asked for."""
-        return self._owner.cursor(self._index)
+        return self._page.cursor(self._index)
 
 
 @strawberry.type(description="A connection whose users are missing from a list, and why.")
@@ -203,7 +209,7 @@ class UserConnection:
     @strawberry.field(description="The users of this page, with their cursors.")
     def edges(self) -> list[UserEdge]:
         """The users with their cursors."""
-        return [UserEdge(self, index) for index in range(len(self.slice.users))]
+        return [_Edge(self, index, user) for index, user in enumerate(self.slice.users)]  # type: ignore[misc]  # backs the type
 
     @strawberry.field(description="The users of this page.")
     def nodes(self) -> list[User]:
