@@ -1,7 +1,7 @@
 """Passthrough calls: authorize, send, and give Sentry's answer back as JSON text that was checked but not changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -11,13 +11,11 @@ from service.errors import BadInput, Constrained, UpstreamInvalid, UpstreamNotJs
 from service.proxy.bodies import NOTHING, Scanned, scan_answer
 from service.proxy.idempotency import Idempotency, KeyedWrite, hash_request
 from service.sentry.access import AccessFacts, Authorized, ProjectRef, authorize
-from service.sentry.client import Account, Response, SentryClient
+from service.sentry.client import Account, Query, Response, SentryClient
 from service.sentry.limits import RateLimitState
 from service.sentry.paths import ApiPath
 from service.sentry.payloads import decode
 from service.tenants.caller import Caller, Role
-
-Query = tuple[tuple[str, str], ...] | list[tuple[str, str]]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 READS = frozenset({"GET", "HEAD"})
@@ -92,9 +90,7 @@ class ProxyEngine:
         :class:`PathRefused`, :class:`Constrained`, :class:`BadInput`, those of idempotency, and the client's errors.
         """
         prepared = await self.prepare(caller, connection_id, request.method, request.path, request.query)
-        paged = Prepared(
-            prepared.connection, prepared.account, prepared.path, (*prepared.query, *_page(prepared.path, request))
-        )
+        paged = replace(prepared, query=(*prepared.query, *_page(prepared.path, request)))
         content_type = None if request.body is None else "application/json"
         response = await self.send(
             caller, paged, request.method, request.body, content_type, idempotency_key=request.idempotency_key

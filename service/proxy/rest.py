@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import ServiceError, Unauthenticated, UpstreamTooLarge
-from service.proxy.engine import READS, Prepared, ProxyEngine
+from service.proxy.engine import Prepared, ProxyEngine
 from service.proxy.uploads import Upload
 from service.sentry.client import SentryClient
 from service.sentry.links import PageLinks
@@ -151,7 +151,7 @@ class RestProxy:
             request.method,
             prepared.path,
             prepared.query,
-            body=None if upload.is_empty or request.method in READS else upload.stream(),
+            body=None if upload.is_empty else upload.stream(),
             content_type=request.headers.get("content-type"),
             headers=request.headers,
         ) as answer:

@@ -7,12 +7,14 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from service.errors import RequestTooLarge
+from service.proxy.engine import READS
 
 
 class Upload:
-    """A request's body, read once. ``limit`` is in bytes.
+    """A request's body, read once; a read has none. ``limit`` is in bytes.
 
-    Raises :class:`RequestTooLarge` at once where the request announces more, otherwise at the first byte over it.
+    ``is_too_large`` is known from the start where the request announces its length; otherwise reading raises
+    :class:`RequestTooLarge` at the first byte over the limit.
     """
 
     def __init__(self, request: Request, receive: Receive, *, limit: int) -> None:
@@ -21,7 +23,7 @@ class Upload:
         self._over = asyncio.Event()
         self._is_gone = False
         length = request.headers.get("content-length", "0")
-        self.is_empty = length == "0" and "transfer-encoding" not in request.headers
+        self.is_empty = request.method in READS or (length == "0" and "transfer-encoding" not in request.headers)
         self.is_too_large = length.isdigit() and int(length) > limit
         if self.is_empty:
             self._over.set()
@@ -37,7 +39,7 @@ class Upload:
                 self._over.set()
                 await asyncio.Future()  # until wait_for_disconnect() has this cancelled: the body never ends well
             left -= len(message.get("body", b""))
-            if left < 0 or self.is_too_large:
+            if left < 0:
                 self.is_too_large = True
                 raise self.too_large()
             yield message.get("body", b"")
