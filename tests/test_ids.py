@@ -34,12 +34,17 @@ def test_letters_that_are_mistaken_for_others_are_not_used(letter: str):
     assert not is_connection_id("con_" + "0" * 25 + letter)
 
 
-@given(st.integers(min_value=0, max_value=10**19 - 1).map(str))
+@given(st.integers(min_value=0, max_value=2**63 - 1).map(str))
 def test_a_users_id_is_its_connections_and_members(member_id: str):
     connection_id = new_id("con")
     user_id = build_user_id(connection_id, member_id)
     assert parse_user_id(user_id) == (connection_id, member_id)
     assert not is_connection_id(user_id)
+
+
+@pytest.mark.parametrize("number", [2**63, 10**19 - 1])
+def test_a_member_id_that_sentry_cannot_hold_is_none(number: int):
+    assert parse_user_id(build_user_id(new_id("con"), str(number))) is None
 
 
 @given(st.text() | st.from_regex(r"usr_[0-9a-z]{25,27}_[0-9٣]{0,21}\n?", fullmatch=True))

@@ -11,6 +11,7 @@ from service.sentry.payloads import Member
 from service.sentry.reads import PAGE_SIZE, Page, fetch_members
 from service.tasks import together
 
+_LONGEST_ADDRESS = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 _MOST_QUERY = 6000  # characters of a look-up's query: the whole request line stays under the usual 8 KiB
 
 
@@ -60,7 +61,8 @@ class MemberReader:
         are left out.
         """
         wanted = {email: email.strip().casefold() for email in emails}
-        searchable = [email for email in dict.fromkeys(wanted.values()) if email and not set(email) & set(' "\\')]
+        # Quoted, since an apostrophe or a colon at an end would else swallow the next token or make it free text.
+        searchable = [f'"{email}"' for email in dict.fromkeys(wanted.values()) if _is_searchable(email)]
         matches: dict[str, list[User]] = {}
         for user in await self._look_up(source, "email", searchable):
             matches.setdefault((user.email or "").casefold(), []).append(user)
@@ -85,6 +87,10 @@ class MemberReader:
 
     async def _all(self, source: Source, search: str) -> list[User]:
         return [user async for page in self.pages(source, search=search) for user in page.users]
+
+
+def _is_searchable(email: str) -> bool:
+    return 0 < len(email) <= _LONGEST_ADDRESS and email.isprintable() and not set(email) & set('"\\')
 
 
 def _chunks(tokens: Sequence[str]) -> Iterable[str]:

@@ -8,7 +8,9 @@ from service.sandbox.access import ROLES
 from service.sandbox.responses import detail, internal_error
 from service.sandbox.world import Issue, Manner, Member, Organization, Project, Team
 
-_TOKEN = re.compile(r'(?:[^\s"]|"[^"]*")+')
+# Both quotes hold spaces; one that is never closed swallows the rest.
+_TOKEN = re.compile(r"""(?:[^\s"']|"[^"]*(?:"|\Z)|'[^']*(?:'|\Z))+""")
+_LARGEST_ID = 2**63 - 1
 _AGO = re.compile(r"([+-])(\d+)([mhdw])\Z")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -74,7 +76,10 @@ def _numbers(values: list[str], manner: Manner) -> set[int]:
     """Ids; what is no number breaks an old server and is dropped by a new one."""
     if manner == "23.7" and not all(value.isdecimal() for value in values):
         raise internal_error()
-    return {int(value) for value in values if value.isdecimal()}
+    numbers = {int(value) for value in values if value.isdecimal()}
+    if max(numbers, default=0) > _LARGEST_ID:
+        raise internal_error()
+    return numbers
 
 
 def match_teams(teams: Sequence[Team], tokens: Tokens) -> list[Team]:

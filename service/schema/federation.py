@@ -57,7 +57,8 @@ def _parse(representation: object) -> tuple[Loader, tuple[str, ...]]:
     """How to load a representation, and its key. Fields beyond the key are left alone."""
     if not isinstance(representation, Mapping):
         raise BadInput("A representation must be an object.")
-    keys = _KEYS.get(representation.get("__typename"))
+    name = representation.get("__typename")
+    keys = _KEYS.get(name) if isinstance(name, str) else None
     if keys is None:
         raise BadInput("`__typename` must be one of " + ", ".join(f"`{name}`" for name in _KEYS) + ".")
     for fields, load in keys:
@@ -102,7 +103,7 @@ async def _visible_users(
     return [found.get(pair) if pair else None for pair in pairs]
 
 
-_KEYS: dict[Any, list[tuple[tuple[str, ...], Loader]]] = {
+_KEYS: dict[str, list[tuple[tuple[str, ...], Loader]]] = {
     "Connection": [(("id",), _connections), (("externalId",), _connections_by_external_id)],
     "User": [(("id",), _users), (("connectionId", "email"), _users_by_email)],
 }

@@ -72,6 +72,21 @@ def test_several_addresses_are_joined_by_or(server: Server, members: list[dict[s
     assert {first["id"], second["id"]} <= set(ids(_find(server, f"email:{first['email']} email:{second['email']}")))
 
 
+def test_quotes_keep_an_address_apart_from_the_next(server: Server, members: list[dict[str, Any]]) -> None:
+    member = _joined(members)[1]
+    for odd in ("o'brien@nobody.example", ":@nobody.example", "nobody:", "(nobody)", "no body"):
+        assert member["id"] in ids(_find(server, f'email:"{odd}" email:"{member["email"]}"'))
+
+
+def test_an_apostrophe_without_quotes_swallows_what_follows(server: Server, members: list[dict[str, Any]]) -> None:
+    member = _joined(members)[1]
+    assert _find(server, f"email:o'brien@nobody.example email:{member['email']}") == []
+
+
+def test_an_id_beyond_64_bits_is_an_error(server: Server) -> None:
+    assert server.ask(server.organization_path("members/"), params={"query": f"id:{2**63}"}).status_code == 500
+
+
 def test_an_invites_address_is_found_too(server: Server, members: list[dict[str, Any]]) -> None:
     invite = next(member for member in members if member["user"] is None)
     assert ids(_find(server, f"email:{invite['email']}")) == [invite["id"]]
