@@ -9,9 +9,9 @@ from strawberry.schema.config import StrawberryConfig
 
 import service.schema.enums  # noqa: F401  (describes the enums before the types use them)
 from service.schema.auth_directives import add_auth_directives
+from service.schema.fast_fields import install_attribute_resolvers
 from service.schema.federation import Subgraph
 from service.schema.mutation import Mutation
-from service.schema.plain_fields import resolve_plain_fields
 from service.schema.query import Query, RelayQuery
 from service.schema.scalars import JSON, JSON_SCALAR
 
@@ -35,7 +35,7 @@ def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> 
             return Service(sdl=sdl)
 
     schema = _build(ServedQuery, suggestions=suggestions)
-    resolve_plain_fields(schema._schema)  # noqa: SLF001  (where every integration finds it)
+    install_attribute_resolvers(schema)
     return schema
 
 
