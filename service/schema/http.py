@@ -142,11 +142,13 @@ class GraphQLEndpoint(Generic[ContextT]):
             raise MethodNotAllowed("This path answers GET and POST.", cure="Send the request by POST.")
         check_origin(request.headers, self._origins)
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(self._deadline) as clock:
                 caller = await self._authenticator.authenticate(request.headers.get("authorization"))
                 if request.method == "POST":
                     return caller, await read_post(request, self._max_bytes)
         except TimeoutError:
+            if not clock.expired():
+                raise
             raise RequestTimeout(f"The request did not arrive within {self._deadline:g} seconds.") from None
         check_preflighted(request.headers)
         return caller, read_get(request, self._max_bytes)

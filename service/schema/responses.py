@@ -4,6 +4,7 @@ A :class:`ServiceError` is written for the caller and shown. So is what graphql-
 else is logged under a correlation id, which is all that the caller learns of it.
 """
 
+import re
 import secrets
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,12 @@ _MAX_ERRORS = 50
 # Messages quote names and values of the request; those can be as long as the request.
 _MAX_MESSAGE = 500
 
+# graphql-core ends its messages with the wrong value, or the whole object that it is in: there may be a secret in it.
+_VALUE_AT_END = re.compile(
+    r"(?:, but encountered error '|[,;.]? found: |(?<! invalid) value: ).*", re.IGNORECASE | re.DOTALL
+)
+_VALUE_OF_ENUM = re.compile(r"Value '.*' does not exist", re.DOTALL)
+
 _log = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder()
 
@@ -33,7 +40,7 @@ def format_problem(error: ServiceError) -> list[Formatted]:
     """The errors of a request that did not run."""
     if not isinstance(error, InvalidDocument):
         return [{"message": _shorten(error.message), "extensions": error.extensions()}]
-    return [_format_located(one, one.message, error.extensions()) for one in error.errors]
+    return [_format_request_error(one, error) for one in error.errors]
 
 
 def format_field_errors(errors: Sequence[GraphQLError]) -> list[Formatted]:
@@ -95,6 +102,15 @@ def _root_cause(error: GraphQLError) -> Exception:
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
     return cause
+
+
+def _format_request_error(error: GraphQLError, problem: ServiceError) -> Formatted:
+    message = _VALUE_OF_ENUM.sub("The value does not exist", _VALUE_AT_END.sub(".", error.message))
+    extensions = problem.extensions()
+    cause = _root_cause(error)
+    if isinstance(cause, ServiceError):  # of a scalar's parser, about the value
+        message, extensions = f"{message} {cause.message}", cause.extensions()
+    return _format_located(error, message, extensions)
 
 
 def _is_about_input(error: GraphQLError) -> bool:

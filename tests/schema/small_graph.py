@@ -35,13 +35,18 @@ class Context:
 Info = strawberry.Info[Context, None]
 
 
+friends_size = ListSize(
+    assumed_size=10, slicing_arguments=["first"], sized_fields=None, require_one_slicing_argument=False
+)
+
+
 @strawberry.type
 class Person:
     id: strawberry.ID
     name: str
     friend_count: int = 3
 
-    @strawberry.field
+    @strawberry.field(directives=[friends_size])  # type: ignore[untyped-decorator] # the overloads lose the type
     def friends(self, first: int = 10) -> list["Person"]:
         return people(min(first, 20))
 

@@ -1,7 +1,7 @@
 import pytest
 
 from service.errors import RequestTooLarge
-from service.schema.documents import Documents
+from service.schema.documents import Document, Documents
 from service.schema.guards.cost import read_costs
 from service.schema.guards.limits import Limits
 from service.schema.problems import InvalidDocument, OperationNotFound, UnparsableDocument
@@ -27,17 +27,20 @@ def test_an_operations_cost_is_compiled_once(documents: Documents) -> None:
     assert document.operation("B").is_query
 
 
-def test_the_least_used_documents_go_when_the_cache_is_full(documents: Documents) -> None:
-    def text(number: int) -> str:
-        return "{" + " ".join("hello" for _ in range(20)) + "}" + " " * number
+def test_the_least_used_documents_go_when_the_cache_is_full() -> None:
+    generous = Limits.of(Settings(max_root_fields=10_000, max_aliases=10_000))
+    documents = Documents(schema._schema, generous, {})
+    fields = " ".join(f"a{number}: hello" for number in range(1000))
 
-    first = documents.load(text(0))
-    kept = documents.load(text(1))
+    def load(number: int) -> Document:
+        return documents.load(f"{{ {fields} }}" + " " * number)
+
+    first, kept = load(0), load(1)
     for number in range(2, 60_000 // first.tokens):
-        documents.load(text(number))
-        documents.load(text(1))
-    assert documents.load(text(1)) is kept
-    assert documents.load(text(0)) is not first
+        load(number)
+        load(1)
+    assert load(1) is kept
+    assert load(0) is not first
 
 
 def test_bad_documents_evict_no_good_one(documents: Documents) -> None:
