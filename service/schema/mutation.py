@@ -127,7 +127,10 @@ class Mutation:
         )
         return await info.context.services.linker.link(info.context.caller, request)  # type: ignore[return-value]
 
-    @strawberry.mutation(description="Change a connection's name, customer or projects. Needs the role `admin`.")
+    @strawberry.mutation(
+        description="Change a connection's name, customer or projects. Needs the role `admin`.",
+        directives=[relay.cost(5)],
+    )
     async def update_connection(
         self,
         info: Info,
