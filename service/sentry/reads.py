@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from service.errors import UpstreamInvalid
 from service.sentry.client import Account, Query, SentryClient
 from service.sentry.paths import ApiPath
 from service.sentry.payloads import (
@@ -76,16 +77,21 @@ async def fetch_page(
 async def fetch_all(
     client: SentryClient, account: Account, kind: type[T], path: ApiPath, query: Query = (), *, control: bool = False
 ) -> list[T]:
-    """Every item of a list, page by page; at most 10 000, where a list without an end is cut."""
+    """Every item of a list, page by page.
+
+    Raises :class:`UpstreamInvalid` where the list has no end: more than 10 000 items, or a cursor that comes again.
+    """
     items: list[T] = []
+    walked: set[str | None] = set()
     cursor: str | None = None
-    for _ in range(_MOST_PAGES):
+    while cursor not in walked and len(walked) < _MOST_PAGES:
+        walked.add(cursor)
         page = await fetch_page(client, account, kind, path, query, cursor=cursor, control=control)
         items += page.items
         cursor = page.next_cursor
         if cursor is None:
-            break
-    return items
+            return items
+    raise UpstreamInvalid("Sentry's list has no end.")
 
 
 async def fetch_members(

@@ -34,14 +34,17 @@ def create_transport(
     limit: int,
     resolver: AbstractResolver | None = None,
     open_socket: Callable[[AddressInfo], socket.socket] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> httpx.AsyncBaseTransport:
     """A transport with at most ``limit`` connections to one host; close it with ``aclose()``.
 
     Names are resolved once, all answers are checked, one of them is dialled, and TLS verifies the name. Proxies from
     the environment, redirects and cookies do not exist. Raises :class:`EgressRefused` out of a request to a refused
-    address. ``resolver`` and ``open_socket`` replace the system's (in tests, which record instead of dialling).
+    address. ``resolver``, ``open_socket`` and ``tls`` replace the system's, in tests that record instead of dialling.
     """
-    return _AiohttpTransport(policy, limit=limit, resolver=resolver, open_socket=open_socket or _open_socket)
+    return _AiohttpTransport(
+        policy, limit=limit, resolver=resolver, open_socket=open_socket or _open_socket, tls=tls or _create_tls()
+    )
 
 
 class _AddressRefused(OSError):
@@ -91,6 +94,12 @@ def _open_socket(address: AddressInfo) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
+def _create_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())  # beside the system's: not every system has any
+    return context
+
+
 class _AiohttpTransport(httpx.AsyncBaseTransport):
     def __init__(
         self,
@@ -99,14 +108,15 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         limit: int,
         resolver: AbstractResolver | None,
         open_socket: Callable[[AddressInfo], socket.socket],
+        tls: ssl.SSLContext,
     ) -> None:
         self._policy = policy
         self._limit = limit
         self._resolver = resolver
         self._open_socket = open_socket
-        self._tls = ssl.create_default_context()
-        self._tls.load_verify_locations(certifi.where())  # beside the system's: a slim image has none
+        self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._addresses: _CheckedAddresses | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         session = self._session or self._open_session()
@@ -140,10 +150,13 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         if self._session is not None:
             await self._session.close()
+        if self._addresses is not None:
+            await self._addresses.close()
 
     def _open_session(self) -> aiohttp.ClientSession:
         """Only inside the event loop can aiohttp be set up."""
-        addresses = _CheckedAddresses(self._policy, self._resolver or aiohttp.DefaultResolver(), self._open_socket)
+        resolver = self._resolver or aiohttp.DefaultResolver()
+        self._addresses = addresses = _CheckedAddresses(self._policy, resolver, self._open_socket)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 resolver=addresses,

@@ -74,6 +74,18 @@ async def test_a_turn_that_comes_together_with_the_cancellation_is_handed_on() -
     await second
 
 
+async def test_a_waiter_that_is_gone_is_passed_over() -> None:
+    gate = await opened(told(1000, 999, concurrent=1))
+    await gate.enter()
+    first, second = asyncio.create_task(gate.enter()), asyncio.create_task(gate.enter())
+    await settle()
+    first.cancel()
+    gate.abandon()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await second
+
+
 async def test_a_window_that_ends_lets_waiters_go() -> None:
     gate = await opened(told(2, 0, ends_in=1))
     wait = gate.wait()

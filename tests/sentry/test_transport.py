@@ -196,6 +196,41 @@ async def test_nobody_listening_is_a_connect_error() -> None:
         await transport.aclose()
 
 
+async def test_an_address_that_does_not_answer_in_time_is_a_connect_timeout() -> None:
+    def give_up(_address: AddressInfo) -> socket.socket:
+        raise TimeoutError
+
+    transport = create_transport(EgressPolicy(), limit=1, resolver=Resolver(["8.8.8.8"]), open_socket=give_up)
+    with pytest.raises(httpx.ConnectTimeout):
+        await call(transport, "https://sentry.example/")
+    await transport.aclose()
+
+
+async def test_a_name_without_an_address_is_a_connect_error() -> None:
+    class Empty(Resolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+        ) -> list[ResolveResult]:
+            raise OSError(None, f"no address for {host}:{port} ({family})")
+
+    transport = create_transport(EgressPolicy(), limit=1, resolver=Empty([]))
+    with pytest.raises(httpx.ConnectError):
+        await call(transport, "https://sentry.example/")
+    await transport.aclose()
+
+
+async def test_a_body_cannot_be_read_once_closed() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    async with serve(head) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=1)
+        response = await transport.handle_async_request(httpx.Request("GET", f"{upstream.origin.url}/"))
+        await response.aclose()
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        with pytest.raises(httpx.ReadError):
+            await anext(aiter(response.stream))
+        await transport.aclose()
+
+
 async def test_a_closed_transport_that_was_never_used_closes() -> None:
     await create_transport(EgressPolicy(), limit=1).aclose()
 
