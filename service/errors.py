@@ -188,6 +188,7 @@ class LinkRefused(BadInput):
     """A credential that cannot be linked; the message names its kind and what to use instead."""
 
     code = "LINK_REFUSED"
+    cure = "Make a user auth token or an internal integration in Sentry, and paste its token whole."
 
 
 class OrganizationRequired(BadInput):
