@@ -4,6 +4,7 @@ from functools import cache
 from typing import Final
 
 import strawberry
+from graphql import Undefined
 from strawberry.printer import print_schema
 from strawberry.schema.config import StrawberryConfig
 
@@ -51,9 +52,23 @@ def print_full_sdl() -> str:
 
 
 def _build(query: type, *, suggestions: bool = True) -> Subgraph:
-    return Subgraph(
+    schema = Subgraph(
         query=query,
         mutation=Mutation,
         config=StrawberryConfig(scalar_map={JSON: JSON_SCALAR}, disable_field_suggestions=not suggestions),
         federation_version=FEDERATION_VERSION,
     )
+    _drop_null_defaults(schema)
+    return schema
+
+
+def _drop_null_defaults(schema: Subgraph) -> None:
+    """Undeclare defaults of null, which Strawberry reads off Python's None: absent stays None to the resolver.
+
+    Not every composer takes ``@listSize`` with both an assumed size and an argument that has a default.
+    """
+    for type_ in schema._schema.type_map.values():  # noqa: SLF001  (where every integration finds it)
+        fields = getattr(type_, "fields", {}).values()
+        for value in [*fields, *(one for field in fields for one in getattr(field, "args", {}).values())]:
+            if getattr(value, "default_value", Undefined) is None:
+                value.default_value = Undefined
