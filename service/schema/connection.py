@@ -110,12 +110,9 @@ class Connection(relay.Node):
             info,
             [record.id],
             [record.id],
-            first=first,
-            after=after,
-            last=last,
-            before=before,
-            filter_=filter,
-            order_by=order_by,
+            relay.build_window(first, after, last, before),
+            filter,
+            order_by,
         )
         for failure in page.slice.failures:
             raise failure.error

@@ -1,6 +1,6 @@
-"""The list of connections: keyset pages over our own database."""
+"""The list of connections."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable
 
 import strawberry
 
@@ -10,8 +10,8 @@ from service.directory.listing import Window
 from service.schema import relay
 from service.schema.connection import Connection
 from service.schema.context import Info
-from service.schema.cursors import CursorCodec
 from service.schema.inputs import ConnectionFilterInput
+from service.schema.keyset import KeysetPage, read_page
 from service.tenants.caller import Caller
 
 
@@ -31,27 +31,12 @@ class ConnectionConnection:
     nodes: list[Connection] = strawberry.field(description="The connections of this page.")
     page_info: relay.PageInfo = strawberry.field(description="Where this page stands in the list.")
 
-    def __init__(
-        self,
-        records: Sequence[ConnectionRecord],
-        *,
-        scope: bytes,
-        codec: CursorCodec,
-        has_next: bool,
-        has_previous: bool,
-        wanted: ConnectionFilter,
-    ) -> None:
-        cursors = [codec.seal(scope, record.id) for record in records]
-        self.nodes = list(records)  # type: ignore[arg-type]  # backs the type
+    def __init__(self, page: KeysetPage[ConnectionRecord], wanted: ConnectionFilter) -> None:
+        self.nodes = list(page.rows)  # type: ignore[arg-type]  # the record backs the type
         self.edges = [
-            ConnectionEdge(node=node, cursor=cursor) for node, cursor in zip(self.nodes, cursors, strict=True)
+            ConnectionEdge(node=node, cursor=cursor) for node, cursor in zip(self.nodes, page.cursors, strict=True)
         ]
-        self.page_info = relay.PageInfo(
-            has_next_page=has_next,
-            has_previous_page=has_previous,
-            start_cursor=cursors[0] if cursors else None,
-            end_cursor=cursors[-1] if cursors else None,
-        )
+        self.page_info = page.page_info
         self._wanted = wanted
 
     @strawberry.field(description="How many connections the whole list has.")
@@ -61,39 +46,20 @@ class ConnectionConnection:
 
 
 async def resolve_connections(
-    info: Info,
-    *,
-    first: int | None,
-    after: str | None,
-    last: int | None,
-    before: str | None,
-    filter_: ConnectionFilterInput | None,
+    info: Info, window: Window, filter_: ConnectionFilterInput | None
 ) -> ConnectionConnection:
     """A page of the connections that the caller sees."""
-    window = Window.of(first, after, last, before, default=relay.DEFAULT_FIRST, most=relay.MOST_FIRST)
     context = info.context
+    store, caller, codec = context.services.connections, context.caller, context.services.cursors
     wanted = filter_.to_filter() if filter_ else ConnectionFilter()
-    codec = context.services.cursors
-    scope = codec.scope(context.caller.tenant_id, "connections", wanted)
-    at = window.after or window.before
-    place = codec.open(scope, at, str) if at is not None else None
-    found = await context.services.connections.page(
-        context.caller,
-        wanted,
-        limit=window.count + 1,
-        after=place if window.after is not None else None,
-        before=place if window.before is not None else None,
-    )
-    more = len(found) > window.count
-    if window.before is not None:
-        records, has_next, has_previous = found[1:] if more else found, True, more
-    else:
-        records, has_next, has_previous = found[: window.count], more, window.after is not None
-    for record in records:
+
+    def read(limit: int, after: str | None, before: str | None) -> Awaitable[list[ConnectionRecord]]:
+        return store.page(caller, wanted, limit=limit, after=after, before=before)
+
+    page = await read_page(window, codec, codec.scope(caller.tenant_id, "connections", wanted), read)
+    for record in page.rows:
         context.loaders.connection.prime(record.id, record)
-    return ConnectionConnection(
-        records, scope=scope, codec=codec, has_next=has_next, has_previous=has_previous, wanted=wanted
-    )
+    return ConnectionConnection(page, wanted)
 
 
 async def all_connection_ids(store: ConnectionStore, caller: Caller) -> list[str]:

@@ -11,12 +11,12 @@ from service.errors import BadInput
 from service.proxy.engine import ProxyRequest
 from service.schema import arguments as args
 from service.schema import relay
+from service.schema.api_key import ApiKey, require_key_admin
 from service.schema.connection import Connection
 from service.schema.context import Info
 from service.schema.proxy import Proxy, build_proxy
 from service.schema.scalars import JSON
 from service.tenants.caller import Role
-from service.tenants.models import ApiKeyRecord
 
 
 @strawberry.input(description="A Sentry credential to link, and what to link it as.")
@@ -75,22 +75,6 @@ class CreateApiKeyInput:
         default=None, description="Narrow the key to the connections with these externalIds."
     )
     expires_at: datetime | None = strawberry.field(default=None, description="When it stops working; never if absent.")
-
-
-@strawberry.type(description="An API key, without the key itself.")
-class ApiKey:
-    """An API key."""
-
-    id: strawberry.ID = strawberry.field(description="The key's id.")
-    name: str = strawberry.field(description="What the key is for.")
-    prefix: str = strawberry.field(description="How the key begins.")
-    role: Role = strawberry.field(description="What its holder may do.")
-    connection_ids: list[strawberry.ID] | None = strawberry.field(description="The connections it is narrowed to.")
-    external_ids: list[strawberry.ID] | None = strawberry.field(description="The externalIds it is narrowed to.")
-    created_at: datetime = strawberry.field(description="When it was made.")
-    expires_at: datetime | None = strawberry.field(description="When it stops working; null if never.")
-    last_used_at: datetime | None = strawberry.field(description="When it was last used; to a minute.")
-    revoked_at: datetime | None = strawberry.field(description="When it was revoked; null while it works.")
 
 
 @strawberry.type(description="A new API key, with the key itself.")
@@ -168,8 +152,7 @@ class Mutation:
     ) -> CreatedApiKey | None:
         """Make an API key."""
         caller = info.context.caller
-        caller.require(Role.ADMIN)
-        caller.require_whole_tenant()
+        require_key_admin(caller)
         expires_at = input.expires_at
         if expires_at is not None and expires_at.tzinfo is None:
             expires_at = expires_at.replace(tzinfo=UTC)
@@ -182,7 +165,7 @@ class Mutation:
             expires_at=expires_at,
             pepper=info.context.services.api_key_pepper,
         )
-        return CreatedApiKey(api_key=_api_key(record), key=key)
+        return CreatedApiKey(api_key=record, key=key)  # type: ignore[arg-type]  # the record backs the type
 
     @strawberry.mutation(description="Revoke an API key of the tenant at once. Needs the role `admin`.")
     async def revoke_api_key(
@@ -192,9 +175,8 @@ class Mutation:
     ) -> ApiKey | None:
         """Revoke an API key."""
         caller = info.context.caller
-        caller.require(Role.ADMIN)
-        caller.require_whole_tenant()
-        return _api_key(await info.context.services.tenants.revoke_key(caller.tenant_id, id))
+        require_key_admin(caller)
+        return await info.context.services.tenants.revoke_key(caller.tenant_id, id)  # type: ignore[return-value]
 
     @strawberry.mutation(
         description="Call any method of Sentry's API below `/api/0/`, with a connection's credential. Needs the role "
@@ -232,7 +214,3 @@ class Mutation:
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-
-
-def _api_key(record: ApiKeyRecord) -> ApiKey:
-    return record  # type: ignore[return-value]  # its columns back the type

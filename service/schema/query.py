@@ -8,6 +8,7 @@ from service.errors import BadInput, NotFound
 from service.ids import is_connection_id, parse_user_id
 from service.schema import arguments as args
 from service.schema import relay
+from service.schema.api_key import ApiKeyConnection, resolve_api_keys
 from service.schema.connection import Connection
 from service.schema.connection_listing import ConnectionConnection, all_connection_ids, resolve_connections
 from service.schema.context import Info
@@ -45,7 +46,21 @@ class Query:
         filter: args.ConnectionFilter = None,  # noqa: A002  (GraphQL's name)
     ) -> ConnectionConnection | None:
         """A page of connections."""
-        return await resolve_connections(info, first=first, after=after, last=last, before=before, filter_=filter)
+        return await resolve_connections(info, relay.build_window(first, after, last, before), filter)
+
+    @strawberry.field(
+        description="The tenant's API keys, the oldest first. Needs the role `admin`.", directives=[relay.list_size()]
+    )
+    async def api_keys(
+        self,
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+    ) -> ApiKeyConnection | None:
+        """A page of API keys."""
+        return await resolve_api_keys(info, relay.build_window(first, after, last, before))
 
     @strawberry.field(description="One user; null where there is none.", directives=[relay.cost(5)])
     async def user(self, info: Info, id: Id) -> User | None:  # noqa: A002  (GraphQL's name)
@@ -83,12 +98,9 @@ class Query:
             info,
             ids,
             connection_ids,
-            first=first,
-            after=after,
-            last=last,
-            before=before,
-            filter_=filter,
-            order_by=order_by,
+            relay.build_window(first, after, last, before),
+            filter,
+            order_by,
         )
 
     @strawberry.field(

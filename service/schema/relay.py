@@ -6,6 +6,8 @@ Always written ``relay.Edge``, ``relay.PageInfo``, …: the graph's own ``Connec
 import strawberry
 from strawberry.federation.schema_directives import Cost, ListSize
 
+from service.directory.listing import Window
+
 DEFAULT_FIRST = 50
 MOST_FIRST = 1000
 
@@ -25,6 +27,11 @@ class PageInfo:
     has_previous_page: bool = strawberry.field(description="Whether there is something before this page.")
     start_cursor: str | None = strawberry.field(description="The cursor of the page's first item: pass it as `before`.")
     end_cursor: str | None = strawberry.field(description="The cursor of the page's last item: pass it as `after`.")
+
+
+def build_window(first: int | None, after: str | None, last: int | None, before: str | None) -> Window:
+    """The window that a list's arguments describe. Raises :class:`BadInput` where they make no sense."""
+    return Window.of(first, after, last, before, default=DEFAULT_FIRST, most=MOST_FIRST)
 
 
 def list_size() -> ListSize:

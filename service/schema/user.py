@@ -267,19 +267,14 @@ async def resolve_users(
     info: Info,
     connection_ids: Sequence[str],
     named: Sequence[str] | None,
-    *,
-    first: int | None,
-    after: str | None,
-    last: int | None,
-    before: str | None,
+    window: Window,
     filter_: UserFilterInput | None,
     order_by: UserOrderInput | None,
 ) -> UserConnection:
     """A page of the users of connections; ``named`` are those that the caller named, None for all it may see.
 
-    Raises :class:`BadInput` and its kin for arguments; a connection that fails is listed in ``failures``.
+    Raises :class:`InvalidCursor` and :class:`ScanLimitExceeded`; a connection that fails is listed in ``failures``.
     """
-    window = Window.of(first, after, last, before, default=relay.DEFAULT_FIRST, most=relay.MOST_FIRST)
     listing = UserListing(
         info.context,
         connection_ids,

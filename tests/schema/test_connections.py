@@ -178,6 +178,30 @@ async def test_api_keys(graph: Graph) -> None:
     assert (await graph.error(create, input={"name": " "}))["code"] == "BAD_USER_INPUT"
 
 
+async def test_pages_of_api_keys(graph: Graph) -> None:
+    for _ in range(4):
+        await graph.make_key()
+    text = """query ($first: Int, $after: String, $last: Int, $before: String) {
+      apiKeys(first: $first, after: $after, last: $last, before: $before) {
+        totalCount nodes { id } edges { cursor node { id name lastUsedAt } }
+        pageInfo { hasNextPage hasPreviousPage endCursor }
+      }
+    }"""
+    whole = (await graph.query(text))["apiKeys"]
+    ids = [node["id"] for node in whole["nodes"]]
+    assert whole["totalCount"] == len(ids) == 5
+    first = (await graph.query(text, first=2))["apiKeys"]
+    assert [edge["node"]["id"] for edge in first["edges"]] == ids[:2]
+    rest = (await graph.query(text, first=9, after=first["pageInfo"]["endCursor"]))["apiKeys"]
+    assert [node["id"] for node in rest["nodes"]] == ids[2:]
+    assert rest["pageInfo"]["hasNextPage"] is False
+    back = (await graph.query(text, last=3, before=whole["pageInfo"]["endCursor"]))["apiKeys"]
+    assert [node["id"] for node in back["nodes"]] == ids[1:4]
+    assert back["pageInfo"]["hasPreviousPage"] is True
+    other = await graph.as_tenant("Other")
+    assert (await other.query(text))["apiKeys"]["totalCount"] == 1
+
+
 async def test_nodes_of_both_kinds_in_order(graph: Graph) -> None:
     connection = await graph.link(SMALL)
     (user,) = (await graph.query("{ users(first: 1) { nodes { id } } }"))["users"]["nodes"]

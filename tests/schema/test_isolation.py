@@ -51,12 +51,14 @@ BY_EMAIL = {
 BY_KEY = {"Mutation.revokeApiKey": "mutation ($id: ID!) { revokeApiKey(id: $id) { name } }"}
 
 # Operations that name no object: what they answer or change is the caller's own, as the tests below show.
-OWN = {"Query.connections", "Query._service", "Mutation.linkConnection", "Mutation.createApiKey"}
+OWN = {"Query.connections", "Query.apiKeys", "Query._service", "Mutation.linkConnection", "Mutation.createApiKey"}
 
 # Types whose objects are reached through the operations above only: their fields answer from the object, or call
 # Sentry with the object's own connection.
 REACHED = {
     "ApiKey",
+    "ApiKeyConnection",
+    "ApiKeyEdge",
     "Connection",
     "ConnectionConnection",
     "ConnectionEdge",
@@ -206,6 +208,7 @@ async def test_a_narrowed_admin_cannot_widen_itself(graph: Graph) -> None:
     narrowed = await graph.as_role(Role.ADMIN, connection_ids=[allowed.id])
     made = 'mutation { createApiKey(input: {name: "mine", role: ADMIN}) { key } }'
     assert (await narrowed.error(made))["code"] == "FORBIDDEN"
+    assert (await narrowed.error("{ apiKeys { totalCount } }"))["code"] == "FORBIDDEN"
     link = "mutation ($t: String!, $o: String!) { linkConnection(input: {token: $t, origin: $o}) { id } }"
     assert (await narrowed.error(link, t="sntryu_" + "5a" * 32, o=graph.sandbox.url))["code"] == "FORBIDDEN"
 
@@ -219,6 +222,7 @@ async def test_a_narrowed_admin_cannot_widen_itself(graph: Graph) -> None:
         (Role.WRITE, BY_CONNECTION["Mutation.updateConnection projects"]),
         (Role.WRITE, BY_CONNECTION["Mutation.unlinkConnection"]),
         (Role.WRITE, BY_KEY["Mutation.revokeApiKey"]),
+        (Role.WRITE, "{ apiKeys { totalCount } }"),
         (Role.WRITE, 'mutation { createApiKey(input: {name: "x"}) { key } }'),
         (Role.WRITE, 'mutation { linkConnection(input: {token: "sntryu_x"}) { id } }'),
     ],

@@ -17,7 +17,7 @@ from service.schema.build import print_full_sdl, print_sdl
 from tests.graph_fixture import Graph, serve_graph
 
 COMMITTED = Path(__file__).parents[2] / "schema.graphql"
-RELAY_LISTS = {"Query.connections", "Query.users", "Connection.users"}
+RELAY_LISTS = {"Query.apiKeys", "Query.connections", "Query.users", "Connection.users"}
 CALLS_SENTRY = {
     "Connection.proxy",
     "Connection.user",
@@ -27,6 +27,7 @@ CALLS_SENTRY = {
     "Mutation.updateConnection",
     "Query.proxy",
     "Query.user",
+    "Query.apiKeys",
     "Query.users",
     "User.groups",
     "User.remoteDetail",
