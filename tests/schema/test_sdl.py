@@ -27,7 +27,6 @@ CALLS_SENTRY = {
     "Mutation.updateConnection",
     "Query.proxy",
     "Query.user",
-    "Query.apiKeys",
     "Query.users",
     "User.groups",
     "User.remoteDetail",
