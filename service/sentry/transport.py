@@ -3,22 +3,25 @@
 An adapter of our own because what went wrong decides whether a write may be repeated: httpx's ``ConnectError`` and
 ``ConnectTimeout`` mean here that nothing was sent, ``RemoteProtocolError`` that the answer is not HTTP or not whole,
 and ``ReadError`` that the connection was lost once the request was on its way. aiohttp's own repetition of PUT and
-DELETE is off.
+DELETE is off. A connection that has been idle may be closed by the server at any moment (RFC 9112, section 9.3.1), so
+writes always get a new one, and a read that met a closed one gets a new one.
 """
 
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 
 import aiohttp
 import certifi
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from service.errors import EgressRefused
 from service.sentry.egress import EgressPolicy
+from service.sentry.retry import SAFE_METHODS
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -26,6 +29,10 @@ AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, i
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=5)
 _READ_BUFFER = 2**18
 _KEEP_ALIVE = 15.0  # shorter than servers keep an idle connection, so that few requests meet one being closed
+_CURT_SECONDS = 60.0  # how long a server that closes connections unannounced is taken at that
+
+# Tells a request whether a connection was made for it: a list, since dialling may happen in a task of its own.
+_has_dialled: ContextVar[list[bool]] = ContextVar("has_dialled")
 
 
 def create_transport(
@@ -36,7 +43,9 @@ def create_transport(
     open_socket: Callable[[AddressInfo], socket.socket] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> httpx.AsyncBaseTransport:
-    """A transport with at most ``limit`` connections to one host; close it with ``aclose()``.
+    """A transport with at most ``limit`` kept connections to one host, and as many for one request each.
+
+    Close it with ``aclose()``.
 
     Names are resolved once, all answers are checked, one of them is dialled, and TLS verifies the name. Proxies from
     the environment, redirects and cookies do not exist. Raises :class:`EgressRefused` out of a request to a refused
@@ -80,6 +89,7 @@ class _CheckedAddresses(AbstractResolver):
 
     def dial(self, address: AddressInfo) -> socket.socket:
         """Open a socket for an address that has passed. One written in the URL was never resolved: judge it here."""
+        _has_dialled.get()[0] = True
         host, port = address[4][:2]
         if (host, port) not in self._passed:
             try:
@@ -115,56 +125,45 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         self._resolver = resolver
         self._open_socket = open_socket
         self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
         self._addresses: _CheckedAddresses | None = None
+        self._kept: aiohttp.ClientSession | None = None
+        self._brief: aiohttp.ClientSession | None = None
+        self._curt_hosts: TTLCache[str, bool] = TTLCache(maxsize=1000, ttl=_CURT_SECONDS)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        session = self._session or self._open_session()
-        # Whether a body without a length goes in chunks is aiohttp's to say.
-        headers = [
-            (name.decode("ascii"), value.decode("latin-1"))
-            for name, value in request.headers.raw
-            if name != b"Transfer-Encoding"
-        ]
-        stream = request.stream
+        if self._kept is None or self._brief is None:
+            self._kept, self._brief = self._open_session(is_kept=True), self._open_session(is_kept=False)
+        has_dialled = [False]
+        _has_dialled.set(has_dialled)
+        host = request.url.host
+        if request.method not in SAFE_METHODS or host in self._curt_hosts:
+            return await _send(self._brief, request)
         try:
-            answer = await session.request(
-                request.method,
-                yarl.URL(str(request.url), encoded=True),
-                headers=headers,
-                data=(request.content or None) if isinstance(stream, httpx.ByteStream) else stream,
-                allow_redirects=False,
-            )
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _AddressRefused):
-                raise error.os_error.refused from None
-            raise httpx.ConnectError(str(error)) from error
-        except aiohttp.ConnectionTimeoutError as error:
-            raise httpx.ConnectTimeout(str(error)) from error
-        except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
-            raise httpx.RemoteProtocolError(str(error)) from error
-        except aiohttp.ClientError as error:
-            raise httpx.ReadError(str(error)) from error
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_AnswerStream(answer))
+            return await _send(self._kept, request)
+        except httpx.ReadError:
+            if has_dialled[0] or not isinstance(request.stream, httpx.ByteStream):
+                raise
+            self._curt_hosts[host] = True
+            return await _send(self._brief, request)
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-        if self._addresses is not None:
-            await self._addresses.close()
+        for closing in (self._kept, self._brief, self._addresses):
+            if closing is not None:
+                await closing.close()
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    def _open_session(self, *, is_kept: bool) -> aiohttp.ClientSession:
         """Only inside the event loop can aiohttp be set up."""
-        resolver = self._resolver or aiohttp.DefaultResolver()
-        self._addresses = addresses = _CheckedAddresses(self._policy, resolver, self._open_socket)
-        self._session = aiohttp.ClientSession(
+        if self._addresses is None:
+            resolver = self._resolver or aiohttp.DefaultResolver()
+            self._addresses = _CheckedAddresses(self._policy, resolver, self._open_socket)
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=addresses,
-                socket_factory=addresses.dial,
+                resolver=self._addresses,
+                socket_factory=self._addresses.dial,
                 ssl=self._tls,
                 limit=0,
                 limit_per_host=self._limit,
-                keepalive_timeout=_KEEP_ALIVE,
+                **({"keepalive_timeout": _KEEP_ALIVE} if is_kept else {"force_close": True}),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=[_send_once],
@@ -173,7 +172,35 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
             auto_decompress=False,
             read_bufsize=_READ_BUFFER,
         )
-        return self._session
+
+
+async def _send(session: aiohttp.ClientSession, request: httpx.Request) -> httpx.Response:
+    # Whether a body without a length goes in chunks is aiohttp's to say.
+    headers = [
+        (name.decode("ascii"), value.decode("latin-1"))
+        for name, value in request.headers.raw
+        if name != b"Transfer-Encoding"
+    ]
+    stream = request.stream
+    try:
+        answer = await session.request(
+            request.method,
+            yarl.URL(str(request.url), encoded=True),
+            headers=headers,
+            data=(request.content or None) if isinstance(stream, httpx.ByteStream) else stream,
+            allow_redirects=False,
+        )
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, _AddressRefused):
+            raise error.os_error.refused from None
+        raise httpx.ConnectError(str(error)) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise httpx.ConnectTimeout(str(error)) from error
+    except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
+        raise httpx.RemoteProtocolError(str(error)) from error
+    except aiohttp.ClientError as error:
+        raise httpx.ReadError(str(error)) from error
+    return httpx.Response(answer.status, headers=answer.raw_headers, stream=_AnswerStream(answer))
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -153,6 +153,7 @@ async def test_a_callers_headers_cannot_override_ours() -> None:
             "Accept: text/plain",
             "Content-Type: application/json",
             "Content-Length: 2",
+            "Connection: close",
             "",
             "",
         ]

@@ -229,17 +229,6 @@ async def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
         assert len(upstream.requests) == 1
 
 
-async def test_a_connection_that_the_server_closed_while_idle_is_replaced() -> None:
-    async def greet_once(_request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(OK)
-        await writer.drain()
-        writer.close()
-
-    async with serve(greet_once) as upstream, client_for(upstream.origin) as client:
-        for _ in range(5):
-            assert (await client.get(account_of(upstream.origin), PATH)).status == 200
-
-
 WRITES = ["POST", "PUT", "PATCH", "DELETE"]
 
 

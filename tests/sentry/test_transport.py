@@ -186,6 +186,55 @@ async def test_a_lost_request_is_not_repeated_by_the_machinery_below(method: str
         await transport.aclose()
 
 
+async def close_unannounced(_request: Request, writer: asyncio.StreamWriter) -> None:
+    writer.write(answer())
+    await writer.drain()
+    writer.close()
+
+
+async def test_a_read_that_meets_a_closed_connection_gets_a_new_one() -> None:
+    async with serve(close_unannounced) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=5)
+
+        async def read_on() -> None:
+            for _ in range(20):
+                assert (await call(transport, f"{upstream.origin.url}/")).status_code == 200
+
+        await asyncio.gather(*(read_on() for _ in range(10)))
+        await transport.aclose()
+
+
+async def test_a_read_whose_connection_is_lost_time_and_again_is_repeated_once() -> None:
+    async with serve(answer()) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=1)
+        await call(transport, f"{upstream.origin.url}/")
+
+        async def cut(_request: Request, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        upstream.behave = cut
+        for asked in (3, 4):  # the first meets what may be an idle connection's end; from then on all are new
+            with pytest.raises(httpx.ReadError):
+                await call(transport, f"{upstream.origin.url}/")
+            assert len(upstream.requests) == asked
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_a_write_never_meets_an_idle_connection(method: str) -> None:
+    async with serve(answer()) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=5)
+        await call(transport, f"{upstream.origin.url}/")
+        for _ in range(3):
+            request = httpx.Request(method, f"{upstream.origin.url}/", content=b"x")
+            response = await transport.handle_async_request(request)
+            await response.aread()
+        assert upstream.connections == 4
+        await call(transport, f"{upstream.origin.url}/")
+        assert upstream.connections == 4
+        await transport.aclose()
+
+
 async def test_nobody_listening_is_a_connect_error() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
