@@ -1,12 +1,16 @@
 """The composition root: every object is made here, wired to the others, started and stopped. Nothing else does that."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
+import structlog
 from fastapi import FastAPI
 from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from service import __version__
 from service.connections.accounts import AccountSource
@@ -19,16 +23,21 @@ from service.connections.vault import Vault
 from service.db import Database
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, StorageUnavailable
 from service.last_used import LastUsed
+from service.operations.health import ReadinessProbe, check_disk, create_health_routes
+from service.operations.metrics import create_metrics_route
+from service.operations.observer import Observer
 from service.proxy.engine import ProxyEngine
 from service.proxy.idempotency import Idempotency
+from service.proxy.rest import create_proxy_route
 from service.schema.build import build_schema
 from service.schema.context import Context, Services
 from service.schema.cursors import CursorCodec
 from service.schema.graphiql.demo_key import create_demo_key_route
 from service.schema.graphiql.page import create_graphiql
 from service.schema.http import create_graphql_routes
+from service.schema.origins import cors_middleware
 from service.schema.prepared import PREPARED
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
@@ -38,6 +47,10 @@ from service.settings import Settings
 from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
+
+_PURGE_SECONDS = 3600
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,8 @@ class Runtime:
     last_used: LastUsed
     authenticator: Authenticator
     services: Services
+    observer: Observer
+    readiness: ReadinessProbe
 
     @classmethod
     def build(cls, settings: Settings) -> "Runtime":
@@ -58,6 +73,7 @@ class Runtime:
         keyring = Keyring.load(settings.keyring_file)
         vault = Vault(keyring)
         last_used = LastUsed(database)
+        observer = Observer.create(settings, version=__version__)
         policy = EgressPolicy(map(Origin.parse, settings.egress_allow))
         client = SentryClient(
             create_transport(policy, limit=settings.upstream_connections),
@@ -66,6 +82,7 @@ class Runtime:
             attempts=settings.upstream_attempts,
             max_bytes=settings.upstream_max_bytes,
             user_agent=f"sentry-graph/{__version__}",
+            observe=observer.sentry_call,
         )
         connections = ConnectionStore(database)
         accounts = AccountSource(connections, vault, last_used)
@@ -88,7 +105,14 @@ class Runtime:
         authenticator = Authenticator(
             database, pepper=keyring.api_key_pepper, last_used=last_used, issuers=settings.jwt_issuers
         )
-        return cls(settings, database, keyring, last_used, authenticator, services)
+        readiness = ReadinessProbe(
+            {
+                "database": database.ping,
+                "keys": partial(_check_keys, keyring),
+                "disk": check_disk(database.free_bytes, settings.min_free_bytes),
+            }
+        )
+        return cls(settings, database, keyring, last_used, authenticator, services, observer, readiness)
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
@@ -98,6 +122,7 @@ class Runtime:
         of this version, or a stored secret needs a key that the keyring lacks.
         """
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(asyncio.to_thread, self.observer.close)
             stack.push_async_callback(self.database.dispose)
             stack.enter_context(self.database.serving_lock())
             if self.settings.is_sqlite:
@@ -110,19 +135,49 @@ class Runtime:
                     cure="Restore the keyring that they were sealed with.",
                 )
             stack.push_async_callback(self.services.client.aclose)
+            stack.push_async_callback(self.services.proxy.idempotency.aclose)
             await stack.enter_async_context(self.last_used.running())
+            await stack.enter_async_context(_repeating(self._purge, _PURGE_SECONDS))
             yield
 
+    async def _purge(self) -> None:
+        try:
+            await self.services.proxy.idempotency.purge()
+        except StorageUnavailable as error:
+            _log.warning("answers_not_purged", error=error.message)
 
-def create_app(runtime: Runtime, *, demo_key: str | None = None) -> FastAPI:
+
+async def _check_keys(keyring: Keyring) -> None:
+    await asyncio.to_thread(keyring.reload_if_changed)
+
+
+@asynccontextmanager
+async def _repeating(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
+    """Do work now and every so many seconds while the block runs."""
+
+    async def repeat() -> None:
+        while True:
+            await work()
+            await asyncio.sleep(seconds)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
     """The ASGI application of a runtime, to be served while the runtime is started.
 
     ``demo_key`` is the API key that the demo's GraphiQL may fetch.
     """
-    settings = runtime.settings
+    settings, services, observer = runtime.settings, runtime.services, runtime.observer
+    authenticator = observer.wrap_authenticator(runtime.authenticator)
 
     async def get_context(_: Request, caller: Caller) -> Context:
-        return Context(caller, runtime.services)
+        return Context(caller, services)
 
     page, routes = create_graphiql(PREPARED, demo_key=demo_key is not None) if settings.graphiql else (None, [])
     if demo_key is not None:
@@ -131,9 +186,29 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> FastAPI:
         build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
         settings=settings,
         get_context=get_context,
-        authenticator=runtime.authenticator,
+        authenticator=authenticator,
+        observe=observer.graphql_request,
         page=page,
     )
-    app = FastAPI(title="Sentry Graph", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    routes.append(
+        create_proxy_route(
+            services.proxy,
+            services.client,
+            authenticator,
+            max_upload_bytes=settings.proxy_max_upload_bytes,
+            public_url=settings.public_url,
+        )
+    )
+    routes += create_health_routes(runtime.readiness, version=__version__)
+    if settings.metrics:
+        routes.append(create_metrics_route(observer.metrics, token=settings.metrics_token))
+    app = FastAPI(
+        title="Sentry Graph",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        middleware=[cors_middleware(settings)],
+    )
     app.router.routes.extend(routes)
-    return app
+    return observer.wrap(app, is_draining=lambda: runtime.readiness.is_draining)

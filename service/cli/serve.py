@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from service.app import Runtime, create_app
+from service.operations.logs import configure_logging
+from service.operations.server import GracefulServer
 from service.settings import Settings, read_settings
 
 Host = Annotated[str | None, typer.Option("--host", help="The address to listen on; SENTRY_GRAPH_HOST otherwise.")]
@@ -22,13 +24,15 @@ def serve(host: Host = None, port: Port = None) -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    configure_logging(settings.log_format, settings.log_level)
     runtime = Runtime.build(settings)
     async with runtime.started():
-        await run_server(create_app(runtime), settings)
+        await run_server(create_app(runtime), runtime)
 
 
-async def run_server(app: FastAPI, settings: Settings) -> None:
+async def run_server(app: ASGIApp, runtime: Runtime) -> None:
     """Serve ``app`` until SIGINT or SIGTERM; running requests then have ``shutdown_seconds`` to end."""
+    settings = runtime.settings
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -44,4 +48,5 @@ async def run_server(app: FastAPI, settings: Settings) -> None:
     # What is alive now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    await uvicorn.Server(config).serve()
+    drain_seconds = settings.drain_seconds
+    await GracefulServer(config, drain=runtime.readiness.drain, drain_seconds=drain_seconds).serve()

@@ -4,7 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import strawberry
@@ -43,6 +43,14 @@ class Authenticator(Protocol):
         ...
 
 
+class Observe(Protocol):
+    """Is told of each request that was answered: operation type and name where known, and its errors' codes."""
+
+    def __call__(self, *, kind: str | None, name: str | None, codes: Sequence[str], has_run: bool) -> None:
+        """``has_run`` is False where the request was refused as a whole."""
+        ...
+
+
 class RequestContext(Protocol):
     """What a request's context offers here: ``extensions`` is added to the answer, where it is not empty."""
 
@@ -59,6 +67,7 @@ def create_graphql_routes(
     settings: Settings,
     get_context: Callable[[Request, Caller], Awaitable[ContextT]],
     authenticator: Authenticator,
+    observe: Observe | None = None,
     costs: CostTable | None = None,
     page: Callable[[], Response] | None = None,
     path: str = "/graphql",
@@ -78,6 +87,7 @@ def create_graphql_routes(
         settings=settings,
         get_context=get_context,
         authenticator=authenticator,
+        observe=observe,
         page=page,
     )
     return [Route(path, endpoint, include_in_schema=False)]
@@ -95,6 +105,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         settings: Settings,
         get_context: Callable[[Request, Caller], Awaitable[ContextT]],
         authenticator: Authenticator,
+        observe: Observe | None,
         page: Callable[[], Response] | None,
     ) -> None:
         self._runner = runner
@@ -106,6 +117,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         self._max_cost = settings.max_cost
         self._get_context = get_context
         self._authenticator = authenticator
+        self._tell = observe
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,7 +132,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        media_type = JSON
+        media_type, operation = JSON, None
         try:
             media_type = choose_media_type(request.headers.get("accept"))
             caller, wanted = await self._receive(request)
@@ -128,13 +140,21 @@ class GraphQLEndpoint(Generic[ContextT]):
             return await self._run(request, caller, wanted, document, operation, media_type)
         except OperationRefused as refused:
             # 6.4: a well-formed request whose operation cannot run is a 400, but a 200 to clients of application/json.
+            self._observe(operation, [refused.problem.code], has_run=False)
             return _refuse(refused.problem, media_type, status=200 if media_type == JSON else 400)
         except ServiceError as error:
+            self._observe(operation, [error.code], has_run=False)
             return _refuse(error, media_type, status=error.status)
         except ClientDisconnected:
             return Response(status_code=499)  # nginx's word for it; nobody reads it but the access log
         except Exception as error:  # noqa: BLE001 - the last stop: logged and masked
+            self._observe(operation, [ServiceError.code], has_run=False)
             return encode_response({"errors": format_unforeseen(error)}, media_type=media_type, status=500)
+
+    def _observe(self, operation: Operation | None, codes: Sequence[str], *, has_run: bool) -> None:
+        if self._tell is not None:
+            kind, name = (operation.node.operation.value, operation.name) if operation else (None, None)
+            self._tell(kind=kind, name=name, codes=codes, has_run=has_run)
 
     async def _receive(self, request: Request) -> tuple[Caller, GraphQLRequest]:
         """Who asks for what. The body of an unknown caller is not read."""
@@ -198,6 +218,7 @@ class GraphQLEndpoint(Generic[ContextT]):
             unknown = OutcomeUnknown(
                 f"The request took longer than {self._deadline:g} seconds; its changes may still complete."
             )
+            self._observe(operation, [unknown.code], has_run=True)
             response = _refuse(unknown, media_type, status=504)
             response.background = BackgroundTask(asyncio.wait, {writing})
             return response
@@ -206,6 +227,8 @@ class GraphQLEndpoint(Generic[ContextT]):
             payload["errors"] = format_field_errors(result.errors)
         if context.extensions:
             payload["extensions"] = context.extensions
+        codes = [error["extensions"]["code"] for error in payload.get("errors", ())]
+        self._observe(operation, codes, has_run=True)
         return encode_response(payload, media_type=media_type)
 
 
