@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from cachetools import TTLCache
 
-from service.directory.members import MemberReader, Source
+from service.directory.members import MemberReader, Source, naming_scope
 from service.directory.user import Group
 from service.sentry.client import SentryClient
 from service.sentry.payloads import MemberDetail, Team
@@ -52,10 +52,12 @@ class GroupReader:
 
     async def detail(self, source: Source, member_id: str) -> tuple[MemberDetail, bytes]:
         """A member's details and their untouched JSON (``GET organizations/{o}/members/{id}/``)."""
-        return await fetch_member_detail(self._client, source.account, member_id)
+        with naming_scope("member:read"):
+            return await fetch_member_detail(self._client, source.account, member_id)
 
     async def _fetch_teams(self, source: Source) -> list[Team]:
-        teams = await fetch_teams(self._client, source.account)
+        with naming_scope("team:read"):
+            teams = await fetch_teams(self._client, source.account)
         self._teams[_key(source)] = teams
         return teams
 

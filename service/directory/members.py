@@ -1,11 +1,12 @@
 """Reading a connection's members from Sentry as users: pages, and look-ups by key in as few calls as can be."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.directory.listing import UserPage
 from service.directory.user import Organization, RawRows, User
-from service.errors import BadInput
+from service.errors import BadInput, MissingScope
 from service.sentry.client import Account, SentryClient
 from service.sentry.payloads import Member
 from service.sentry.reads import PAGE_SIZE, Page, fetch_members
@@ -31,7 +32,8 @@ class MemberReader:
 
     async def page(self, source: Source, page_cursor: str | None, *, search: str | None = None) -> UserPage:
         """One page of a connection's users, in Sentry's order. Raises UpstreamError."""
-        page = await fetch_members(self._client, source.account, query=search, cursor=page_cursor)
+        with naming_scope("member:read"):
+            page = await fetch_members(self._client, source.account, query=search, cursor=page_cursor)
         return _build_page(source, page)
 
     async def pages(
@@ -40,7 +42,8 @@ class MemberReader:
         """Every page of a connection's users, or of one team's. Raises UpstreamError."""
         cursor: str | None = None
         while True:
-            page = await fetch_members(self._client, source.account, query=search, cursor=cursor, team=team)
+            with naming_scope("member:read" if team is None else "team:read"):
+                page = await fetch_members(self._client, source.account, query=search, cursor=cursor, team=team)
             yield _build_page(source, page)
             if (cursor := page.next_cursor) is None:
                 return
@@ -91,6 +94,16 @@ class MemberReader:
 
 def _is_searchable(email: str) -> bool:
     return 0 < len(email) <= _LONGEST_ADDRESS and email.isprintable() and not set(email) & set('"\\')
+
+
+@contextmanager
+def naming_scope(scope: str) -> Iterator[None]:
+    """Name the scope that the reads inside need where Sentry refuses them without doing so, as older servers do."""
+    try:
+        yield
+    except MissingScope as error:
+        error.missing_scopes = error.missing_scopes or [scope]
+        raise
 
 
 def _chunks(tokens: Sequence[str]) -> Iterable[str]:

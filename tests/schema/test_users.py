@@ -197,7 +197,9 @@ async def test_groups_that_cannot_be_read_leave_the_users_alone(graph: Graph) ->
     assert {error["extensions"]["code"] for error in answer["errors"]} == {"UPSTREAM_UNAVAILABLE"}
 
 
-async def test_a_token_without_member_rights_is_explained(graph: Graph) -> None:
+@pytest.mark.parametrize("manner", ["latest", "23.7"])
+async def test_a_token_without_member_rights_is_explained(graph: Graph, manner) -> None:
+    graph.sandbox.manner = manner
     connection = await graph.link(BIG, DEMO_TOKENS.limited)
     missing = await graph.query(
         "query ($id: ID!) { connection(id: $id) { missingScopes { feature anyOf } } }", id=connection.id
@@ -205,6 +207,7 @@ async def test_a_token_without_member_rights_is_explained(graph: Graph) -> None:
     assert "users" in [each["feature"] for each in missing["connection"]["missingScopes"]]
     error = await graph.error("query ($id: ID!) { connection(id: $id) { users { nodes { id } } } }", id=connection.id)
     assert error["code"] == "MISSING_SCOPE"
+    assert "member:read" in error["missingScopes"]
     assert "scope" in error["cure"]
 
 
