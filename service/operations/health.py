@@ -1,6 +1,7 @@
 """``/health``: the process lives. ``/ready``: it can serve, and wants to."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -79,6 +80,19 @@ class ReadinessProbe:
             return None
         _log.warning("not_ready", check=name, reason=finding)
         return finding
+
+
+def remember(check: Check, *, seconds: float) -> Check:
+    """The check, run anew only ``seconds`` after it last passed: for one that is costly and seldom fails."""
+    passed_at = -math.inf
+
+    async def run() -> None:
+        nonlocal passed_at
+        if time.monotonic() - passed_at >= seconds:
+            await check()
+            passed_at = time.monotonic()
+
+    return run
 
 
 def check_disk(free_bytes: Callable[[], int | None], least: int) -> Check:

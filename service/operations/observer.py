@@ -79,7 +79,8 @@ class Observer:
         self.metrics.count_call(call)
         if self._tracing:
             self._tracing.sentry_call(call)
-        _log.debug("sentry_call", host=call.host, method=call.method, endpoint=call.template, outcome=call.outcome)
+        if current.get():  # while serving; a command's output is its own
+            _log.debug("sentry_call", host=call.host, method=call.method, endpoint=call.template, outcome=call.outcome)
 
     def request(self, record: RequestRecord, headers: Headers) -> contextlib.AbstractContextManager[None]:
         """Runs around a request; ``record`` is complete at its end."""

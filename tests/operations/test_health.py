@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 
 from service.db import Database
 from service.errors import StorageUnavailable
-from service.operations.health import ReadinessProbe, check_disk, create_health_routes
+from service.operations.health import ReadinessProbe, check_disk, create_health_routes, remember
 
 
 class Counted:
@@ -96,6 +96,25 @@ async def test_many_who_ask_at_once_run_the_checks_once():
         later = await http.get("/ready")
     assert {answer.status_code for answer in [*answers, later]} == {200}
     assert check.runs == 1
+
+
+async def test_a_costly_check_that_passed_is_not_run_again_for_a_while():
+    check = Counted()
+    remembered = remember(check, seconds=60)
+    await remembered()
+    await remembered()
+    assert check.runs == 1
+
+
+async def test_a_costly_check_that_failed_is_run_again_at_once():
+    check = Counted(StorageUnavailable("gone"))
+    remembered = remember(check, seconds=60)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            await remembered()
+    check.error = None
+    await remembered()
+    assert check.runs == 3
 
 
 @pytest.mark.parametrize(("free", "is_enough"), [(None, True), (1000, True), (999, False)])
