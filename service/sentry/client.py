@@ -11,8 +11,9 @@ import httpx
 from service.errors import BadInput, UpstreamInvalid, UpstreamTimeout
 from service.sentry.account import Account, Token, TokenSource
 from service.sentry.bodies import BodyDecoder
+from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
-from service.sentry.exchange import Call, CallObservation, Exchange, OpenResponse, Response
+from service.sentry.exchange import Exchange
 from service.sentry.headers import select_request_headers
 from service.sentry.limits import RateLimitState
 from service.sentry.links import PageLinks

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar, cast
@@ -23,79 +23,20 @@ from service.errors import (
 from service.sentry.account import Account, Token, TokenSource
 from service.sentry.bodies import BodyDecoder
 from service.sentry.breaker import Breaker
+from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
 from service.sentry.gate import Gate
 from service.sentry.headers import find_request_id, select_response_headers
 from service.sentry.limits import RateLimitState, parse_rate_limit
-from service.sentry.links import PageLinks, parse_link
+from service.sentry.links import parse_link
 from service.sentry.origin import Origin
 from service.sentry.refusals import explain_failure, explain_lost_write, is_cured_by_token, is_gateway_failure
-from service.sentry.retry import SAFE_METHODS, Failure, RetryBudget, costs_budget, plan_retry
+from service.sentry.retry import Failure, RetryBudget, costs_budget, plan_retry
 
 _KEPT = 10_000  # origins, breakers and buckets remembered at most
 _STATE_SECONDS = 900.0
 _NO_HEADERS: Mapping[str, str] = {}
 _parse_url = lru_cache(maxsize=4096)(httpx.URL)  # an eighth of a call's CPU, and most are asked for again
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request for an account: where to, and what to send beside the token. ``url`` and ``headers`` are checked."""
-
-    account: Account
-    origin: Origin
-    method: str
-    template: str
-    url: str
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes | AsyncIterable[bytes] | None = None
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether it changes nothing."""
-        return self.method in SAFE_METHODS
-
-    @property
-    def can_be_repeated(self) -> bool:
-        """Whether the body can be sent once more."""
-        return self.body is None or isinstance(self.body, bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """Sentry's whole answer. ``headers`` has lower-case names, and only those of the allow-list."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    links: PageLinks
-    rate_limit: RateLimitState | None
-    request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenResponse:
-    """Sentry's answer whose body is still to be read, in a content coding, out of ``stream``, which must be closed."""
-
-    status: int
-    headers: Mapping[str, str]
-    links: PageLinks
-    rate_limit: RateLimitState | None
-    request_id: str | None
-    coding: str
-    stream: httpx.AsyncByteStream
-
-
-@dataclass(frozen=True, slots=True)
-class CallObservation:
-    """One call, for metrics. ``outcome`` is the HTTP status or an error's code; ``seconds`` include all waiting."""
-
-    host: str
-    template: str
-    method: str
-    outcome: str
-    seconds: float
-    attempts: int
 
 
 A = TypeVar("A", bound=Response | OpenResponse)

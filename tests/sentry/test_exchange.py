@@ -21,9 +21,10 @@ from service.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from service.sentry.calls import Call
 from service.sentry.client import CallObservation, Token
 from service.sentry.egress import EgressPolicy
-from service.sentry.exchange import Call, Exchange
+from service.sentry.exchange import Exchange
 from service.sentry.origin import Origin
 from service.sentry.paths import ApiPath
 from service.sentry.payloads import Member, decode

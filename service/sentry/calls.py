@@ -1,0 +1,72 @@
+"""A call to Sentry and its answers, as values."""
+
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from service.sentry.account import Account
+from service.sentry.limits import RateLimitState
+from service.sentry.links import PageLinks
+from service.sentry.origin import Origin
+from service.sentry.retry import SAFE_METHODS
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request for an account: where to, and what to send beside the token. ``url`` and ``headers`` are checked."""
+
+    account: Account
+    origin: Origin
+    method: str
+    template: str
+    url: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes | AsyncIterable[bytes] | None = None
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it changes nothing."""
+        return self.method in SAFE_METHODS
+
+    @property
+    def can_be_repeated(self) -> bool:
+        """Whether the body can be sent once more."""
+        return self.body is None or isinstance(self.body, bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Sentry's whole answer. ``headers`` has lower-case names, and only those of the allow-list."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    links: PageLinks
+    rate_limit: RateLimitState | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResponse:
+    """Sentry's answer whose body is still to be read, in a content coding, out of ``stream``, which must be closed."""
+
+    status: int
+    headers: Mapping[str, str]
+    links: PageLinks
+    rate_limit: RateLimitState | None
+    request_id: str | None
+    coding: str
+    stream: httpx.AsyncByteStream
+
+
+@dataclass(frozen=True, slots=True)
+class CallObservation:
+    """One call, for metrics. ``outcome`` is the HTTP status or an error's code; ``seconds`` include all waiting."""
+
+    host: str
+    template: str
+    method: str
+    outcome: str
+    seconds: float
+    attempts: int
