@@ -9,7 +9,6 @@ from functools import partial
 
 import structlog
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from service import __version__
@@ -39,6 +38,7 @@ from service.schema.graphiql.page import create_graphiql
 from service.schema.http import create_graphql_routes
 from service.schema.origins import cors_middleware
 from service.schema.prepared import PREPARED
+from service.schema.requests import GraphQLRequest
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
@@ -176,8 +176,8 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
     settings, services, observer = runtime.settings, runtime.services, runtime.observer
     authenticator = observer.wrap_authenticator(runtime.authenticator)
 
-    async def get_context(_: Request, caller: Caller) -> Context:
-        return Context(caller, services)
+    def get_context(caller: Caller, request: GraphQLRequest) -> Context:
+        return Context(caller, services, wants_rate_limits=request.extensions.get("rateLimits") is True)
 
     page, routes = create_graphiql(PREPARED, demo_key=demo_key is not None) if settings.graphiql else (None, [])
     if demo_key is not None:

@@ -1,5 +1,6 @@
 """What a request carries: who asks, the services behind the graph, and loaders that live as long as the request."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from service.proxy.engine import ProxyEngine
 from service.schema.cursors import CursorCodec
 from service.schema.loaders import Loaders
 from service.sentry.client import SentryClient
+from service.sentry.limits import RateLimitState
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
 
@@ -35,17 +37,36 @@ class Services:
     max_scan: int
 
 
-@dataclass(slots=True)
 class Context:
-    """One request. ``extensions`` is added to the answer's ``extensions``."""
+    """One request of one caller."""
 
-    caller: Caller
-    services: Services
-    extensions: dict[str, Any] = field(default_factory=dict)
-    loaders: Loaders = field(init=False)
+    def __init__(self, caller: Caller, services: Services, *, wants_rate_limits: bool = False) -> None:
+        self.caller = caller
+        self.services = services
+        self.loaders = Loaders(caller, services)
+        self.wants_rate_limits = wants_rate_limits
 
-    def __post_init__(self) -> None:
-        self.loaders = Loaders(self.caller, self.services)
+    @property
+    def extensions(self) -> Mapping[str, Any]:
+        """``rateLimits`` of the connections that were used, where the request's ``extensions`` asked for them."""
+        if not self.wants_rate_limits:
+            return {}
+        states = {
+            connection_id: self.services.client.rate_limit(account)
+            for connection_id, account in self.loaders.accounts.items()
+        }
+        return {"rateLimits": [_describe(each, state) for each, state in states.items() if state is not None]}
+
+
+def _describe(connection_id: str, state: RateLimitState) -> dict[str, Any]:
+    return {
+        "connectionId": connection_id,
+        "limit": state.limit,
+        "remaining": state.remaining,
+        "resetAt": state.reset_at,
+        "concurrentLimit": state.concurrent_limit,
+        "concurrentRemaining": state.concurrent_remaining,
+    }
 
 
 Info = strawberry.Info[Context, None]

@@ -4,7 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import strawberry
@@ -52,9 +52,12 @@ class Observe(Protocol):
 
 
 class RequestContext(Protocol):
-    """What a request's context offers here: ``extensions`` is added to the answer, where it is not empty."""
+    """What a request's context offers here."""
 
-    extensions: dict[str, Any]
+    @property
+    def extensions(self) -> Mapping[str, Any]:
+        """Added to the answer, where it is not empty; looked at once the operation has run."""
+        ...
 
 
 _METHODS = "GET, POST, OPTIONS"
@@ -65,7 +68,7 @@ def create_graphql_routes(
     schema: strawberry.Schema,
     *,
     settings: Settings,
-    get_context: Callable[[Request, Caller], Awaitable[ContextT]],
+    get_context: Callable[[Caller, GraphQLRequest], ContextT],
     authenticator: Authenticator,
     observe: Observe | None = None,
     costs: CostTable | None = None,
@@ -103,7 +106,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         documents: Documents,
         persisted: PersistedDocuments,
         settings: Settings,
-        get_context: Callable[[Request, Caller], Awaitable[ContextT]],
+        get_context: Callable[[Caller, GraphQLRequest], ContextT],
         authenticator: Authenticator,
         observe: Observe | None,
         page: Callable[[], Response] | None,
@@ -201,7 +204,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         writing: asyncio.Future[ExecutionResult] | None = None
         try:
             async with asyncio.timeout(self._deadline) as clock:
-                context = await self._get_context(request, caller)
+                context = self._get_context(caller, wanted)
                 running = self._runner.start(document, operation, wanted, context)
                 if isinstance(running, ExecutionResult):
                     result = running
@@ -225,8 +228,8 @@ class GraphQLEndpoint(Generic[ContextT]):
         payload: dict[str, Any] = {"data": result.data}
         if result.errors:
             payload["errors"] = format_field_errors(result.errors)
-        if context.extensions:
-            payload["extensions"] = context.extensions
+        if extensions := context.extensions:
+            payload["extensions"] = extensions
         codes = [error["extensions"]["code"] for error in payload.get("errors", ())]
         self._observe(operation, codes, has_run=True)
         return encode_response(payload, media_type=media_type)

@@ -14,6 +14,7 @@ from service.connections.models import ConnectionRecord
 from service.directory.members import Source
 from service.directory.user import Group, Organization, User
 from service.errors import ServiceError
+from service.sentry.client import Account
 from service.sentry.payloads import decode
 from service.tasks import together
 from service.tenants.caller import Caller
@@ -35,6 +36,8 @@ class Loaders:
     def __init__(self, caller: Caller, services: "Services") -> None:
         self._caller = caller
         self._services = services
+        self.accounts: dict[str, Account] = {}
+        """The accounts that this request used, by connection id."""
         self.connection: DataLoader[str, ConnectionRecord | None] = DataLoader(self._connections)
         self.connection_by_external_id: DataLoader[str, ConnectionRecord | None] = DataLoader(
             self._connections_by_external_id
@@ -48,6 +51,7 @@ class Loaders:
     async def source(self, connection_id: str) -> Source:
         """A connection ready to be read. Raises NotFound (missing or foreign alike) or NeedsReauth."""
         record, account = await self._services.accounts.account(self._caller, connection_id)
+        self.accounts[connection_id] = account
         organization = Organization(record.organization_id, record.organization_slug, record.organization_name)
         return Source(account, organization)
 

@@ -14,7 +14,7 @@ from service.schema import relay
 from service.schema.api_key import ApiKey, require_key_admin
 from service.schema.connection import Connection
 from service.schema.context import Info
-from service.schema.proxy import Proxy, build_proxy
+from service.schema.proxy import Proxy, build_proxy, call_through_proxy
 from service.schema.scalars import JSON
 from service.tenants.caller import Role
 
@@ -209,7 +209,7 @@ class Mutation:
             body=None if body is strawberry.UNSET else msgspec.json.encode(body),
             idempotency_key=idempotency_key,
         )
-        answer = await info.context.services.proxy.call(info.context.caller, connection_id, request)
+        answer = await call_through_proxy(info, connection_id, request)
         return build_proxy(answer, end_cursor=None)
 
 

@@ -76,9 +76,17 @@ async def read_through_proxy(
         first=size,
         page_cursor=position.page_cursor if position is not None else None,
     )
-    answer = await info.context.services.proxy.call(caller, connection_id, request)
+    answer = await call_through_proxy(info, connection_id, request)
     cursor = codec.seal(scope, ProxyPosition(answer.next_cursor, size)) if answer.next_cursor is not None else None
     return build_proxy(answer, end_cursor=cursor)
+
+
+async def call_through_proxy(info: Info, connection_id: str, request: ProxyRequest) -> ProxyAnswer:
+    """Carry out a call through a connection. Raises what the engine raises."""
+    answer = await info.context.services.proxy.call(info.context.caller, connection_id, request)
+    if info.context.wants_rate_limits:
+        await info.context.loaders.source(connection_id)  # notes the account as used
+    return answer
 
 
 def build_proxy(answer: ProxyAnswer, *, end_cursor: str | None) -> Proxy:

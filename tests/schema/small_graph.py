@@ -10,7 +10,6 @@ import httpx
 import msgspec
 import strawberry
 from starlette.applications import Starlette
-from starlette.requests import Request
 from strawberry.federation.schema_directives import Cost, ListSize
 from strawberry.scalars import JSON
 
@@ -19,6 +18,7 @@ from service.schema.graphiql.demo_key import create_demo_key_route
 from service.schema.graphiql.page import PreparedQuery, create_graphiql
 from service.schema.http import create_graphql_routes
 from service.schema.origins import cors_middleware
+from service.schema.requests import GraphQLRequest
 from service.settings import Settings
 from service.tenants.caller import Caller, Role
 
@@ -175,7 +175,7 @@ def make_app(
     chosen = Settings(**settings)
     log = events if events is not None else []
 
-    async def get_context(request: Request, caller: Caller) -> Context:
+    def get_context(caller: Caller, wanted: GraphQLRequest) -> Context:
         return Context(caller, log)
 
     page, files = create_graphiql(queries, demo_key=demo_key is not None) if chosen.graphiql else (None, [])

@@ -6,13 +6,12 @@ import httpx
 import pytest
 import strawberry
 from starlette.applications import Starlette
-from starlette.requests import Request
 from strawberry.extensions import QueryDepthLimiter
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from structlog.testing import capture_logs
 
 from service.schema.http import create_graphql_routes
-from service.schema.requests import parse_json
+from service.schema.requests import GraphQLRequest, parse_json
 from service.settings import Settings
 from service.tenants.caller import Caller
 from tests.schema.small_graph import SECRET, Anyone, Context, Keys, connect, make_app, schema
@@ -486,7 +485,7 @@ async def test_an_authenticator_that_fails_is_masked() -> None:
 
 @pytest.mark.parametrize("failure", [RuntimeError("no database"), TimeoutError("no pool")])
 async def test_a_context_that_fails_is_masked(failure: Exception) -> None:
-    async def get_context(request: Request, caller: Caller) -> Context:
+    def get_context(caller: Caller, wanted: GraphQLRequest) -> Context:
         raise failure
 
     routes = create_graphql_routes(schema, settings=Settings(), get_context=get_context, authenticator=Keys())

@@ -210,3 +210,19 @@ async def test_json_of_every_kind_passes_the_scalar(graph: Graph) -> None:
     body = {"slug": "s", "name": "n", "extra": [1, 2.5, None, True, {"ü": "\u2028"}], "big": 2**53}
     await graph.query(WRITE, id=connection.id, method="POST", path="organizations/{organization}/teams/", body=body)
     assert json.loads(graph.sandbox.requests[-1].body) == body
+
+
+async def test_rate_limits_on_request(graph: Graph) -> None:
+    connection = await graph.link(SMALL)
+    text = "query ($id: ID!, $path: String!) { proxy(connectionId: $id, path: $path) { statusCode } }"
+    request = {"query": text, "variables": {"id": connection.id, "path": MEMBERS}}
+    headers = {"authorization": f"Bearer {graph.key}"}
+    plain = (await graph.http.post("/graphql", json=request, headers=headers)).json()
+    assert "extensions" not in plain
+    asked = request | {"extensions": {"rateLimits": True}}
+    (limits,) = (await graph.http.post("/graphql", json=asked, headers=headers)).json()["extensions"]["rateLimits"]
+    assert limits["connectionId"] == connection.id
+    assert limits["limit"] == 10_000
+    nothing = asked | {"query": "{ connections { totalCount } }", "variables": {}}
+    answer = (await graph.http.post("/graphql", json=nothing, headers=headers)).json()
+    assert answer["extensions"] == {"rateLimits": []}
