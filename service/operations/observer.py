@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ConfigurationError
 from service.operations.metrics import Metrics
-from service.operations.record import RequestRecord, current
+from service.operations.record import UNMATCHED, RequestRecord, current
 from service.sentry.client import CallObservation
 from service.settings import Settings
 
@@ -132,7 +132,7 @@ class ObservedApp:
                 try:
                     await self._app(scope, receive, send_observed)
                 finally:
-                    record.route = getattr(scope.get("route"), "path", record.route)
+                    record.route = _find_route(scope)
                     record.seconds = time.perf_counter() - started
         finally:
             metrics.end_http(record)
@@ -164,6 +164,15 @@ def _create_tracing(endpoint: str | None, version: str) -> "Tracing | None":
             cure="Install the extra `otel`, or unset it.",
         ) from None
     return Tracing(create_exporter(endpoint), version=version)
+
+
+def _find_route(scope: Scope) -> str:
+    """The template of the path that was matched. FastAPI says which endpoint it chose, but not by which route."""
+    endpoint = scope.get("endpoint")
+    routes = scope["app"].routes if endpoint is not None else ()
+    # A mount's endpoint is the application that is mounted.
+    found = (route for route in routes if endpoint in (getattr(route, "endpoint", None), getattr(route, "app", None)))
+    return getattr(next(found, None), "path", UNMATCHED)
 
 
 def _log_request(record: RequestRecord) -> None:

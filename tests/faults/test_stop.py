@@ -152,7 +152,7 @@ async def test_a_running_request_is_finished_and_everything_closed(sqlite_servic
         assert await replica.wait_until_ended() == 0
 
     [line] = [line for line in replica.log if line["event"] == "request"]
-    assert (line["operation"], line["status"]) == ("query Users", 200)
+    assert (line["route"], line["operation"], line["status"]) == ("/graphql", "query Users", 200)
     assert line["request_id"] == answer.headers["x-request-id"]
     # SQLite removes its log when the last connection is closed properly; and the key's use was written before.
     assert not (tmp_path / "test.db-wal").exists()

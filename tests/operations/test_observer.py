@@ -1,20 +1,21 @@
 import asyncio
 import io
 import json
+import sys
 from typing import Any
 
 import httpx
 import pytest
 import structlog
+from fastapi import FastAPI
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from service.errors import Unauthenticated
+from service.errors import ConfigurationError, Unauthenticated
 from service.operations.metrics import Metrics
 from service.operations.observer import Observer
 from service.operations.tracing import Tracing, create_exporter
@@ -42,8 +43,9 @@ class Service:
         self.observer = observer
         self.is_draining = False
         self.authenticator = observer.wrap_authenticator(KnownCallers())
-        app = Starlette(
-            routes=[
+        app = FastAPI()
+        app.router.routes.extend(
+            [
                 Route("/graphql", self.graphql, methods=["POST"]),
                 Route("/proxy/{connection_id}/api/0/{path:path}", self.proxy),
                 Route("/health", self.health),
@@ -289,6 +291,25 @@ async def test_what_is_no_http_passes_untouched():
 
 def test_outside_of_a_request_there_is_nothing_to_note():
     Observer(Metrics("1.0")).graphql_request(kind="query", name=None, codes=[], has_run=True)
+
+
+async def test_outside_of_a_request_callers_are_known_all_the_same():
+    authenticator = Observer(Metrics("1.0")).wrap_authenticator(KnownCallers())
+    assert (await authenticator.authenticate("Bearer x")).tenant_id == "ten_1"
+
+
+def test_an_endpoint_switches_tracing_on():
+    observer = Observer.create(Settings(otel_endpoint="http://127.0.0.1:9/"), version="1.0")
+    assert observer._tracing is not None
+    observer.close()
+
+
+def test_an_endpoint_without_the_sdk_is_explained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    monkeypatch.delitem(sys.modules, "service.operations.tracing")
+    with pytest.raises(ConfigurationError, match="OTEL_ENDPOINT is set") as raised:
+        Observer.create(Settings(otel_endpoint="http://127.0.0.1:9/"), version="1.0")
+    assert raised.value.cure == "Install the extra `otel`, or unset it."
 
 
 @pytest.mark.parametrize(
