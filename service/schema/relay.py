@@ -39,7 +39,7 @@ def list_size() -> ListSize:
     return ListSize(
         assumed_size=DEFAULT_FIRST,
         slicing_arguments=["first", "last"],
-        sized_fields=["edges"],
+        sized_fields=["edges", "nodes"],
         require_one_slicing_argument=False,
     )
 

