@@ -44,7 +44,7 @@ class Coalescer(Generic[K, V]):
         shared = self._running.get(key)
         if shared is None:
             shared = self._running[key] = _Shared(asyncio.ensure_future(_await(start)))
-            shared.task.add_done_callback(lambda _: self._forget(key, shared))
+            shared.task.add_done_callback(lambda _: self._end(key, shared))
         shared.waiters += 1
         try:
             return await asyncio.shield(shared.task)
@@ -53,6 +53,18 @@ class Coalescer(Generic[K, V]):
             if not shared.waiters and not shared.task.done():
                 self._forget(key, shared)
                 shared.task.cancel()
+
+    async def aclose(self) -> None:
+        """Break off what runs, and wait until it has ended."""
+        tasks = [shared.task for shared in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _end(self, key: K, shared: _Shared[V]) -> None:
+        self._forget(key, shared)
+        if not shared.task.cancelled():
+            shared.task.exception()  # looked at here, since everybody who waited may be gone
 
     def _forget(self, key: K, shared: _Shared[V]) -> None:
         if self._running.get(key) is shared:

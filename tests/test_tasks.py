@@ -105,3 +105,40 @@ async def test_the_last_waiter_takes_the_work_with_it_and_a_newcomer_starts_afre
     assert await coalescer.run("a", fresh) == "fresh"
     assert cancelled == 1
     assert waiter.cancelled()
+
+
+async def test_closing_breaks_off_what_runs() -> None:
+    coalescer: Coalescer[str, None] = Coalescer()
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("work")
+
+    waiter = asyncio.ensure_future(coalescer.run("a", work))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await coalescer.aclose()
+    assert ended == ["work"]
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+
+
+async def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
+    coalescer: Coalescer[str, None] = Coalescer()
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError("too late") from None
+
+    waiter = asyncio.ensure_future(coalescer.run("a", work))
+    await begun.wait()
+    waiter.cancel()
+    await asyncio.wait([waiter])
+    await asyncio.sleep(0)

@@ -20,6 +20,7 @@ from service.sentry.links import PageLinks
 from service.sentry.origin import Origin
 from service.sentry.paths import ApiPath, build_url
 from service.sentry.refusals import explain_status
+from service.tasks import Coalescer
 
 __all__ = [
     "Account",
@@ -51,16 +52,6 @@ class StreamedResponse:
     body: AsyncIterator[bytes]
 
 
-class _Flight:
-    """A read under way, and how many wait for it."""
-
-    __slots__ = ("task", "waiters")
-
-    def __init__(self, task: asyncio.Task[Response]) -> None:
-        self.task = task
-        self.waiters = 0
-
-
 class SentryClient:
     """Calls Sentry for accounts, on one event loop.
 
@@ -89,8 +80,7 @@ class SentryClient:
         )
         self._user_agent = user_agent
         self._read_headers = self._build_headers({"accept": "application/json"})
-        self._flights: dict[_Key, _Flight] = {}
-        self._tasks: set[asyncio.Task[Response]] = set()
+        self._reads: Coalescer[_Key, Response] = Coalescer()
 
     async def get(self, account: Account, path: ApiPath, query: Query = (), *, control: bool = False) -> Response:
         """Read from Sentry. Identical reads of one connection at the same time are one call.
@@ -98,23 +88,16 @@ class SentryClient:
         Every status of 400 or more raises: :class:`UpstreamUnauthorized`, :class:`MissingScope`,
         :class:`UpstreamNotFound`, :class:`RateLimited` or another :class:`UpstreamError`; so does a redirect.
         """
-        origin = account.control if control else account.api
-        key = (account.tenant_id, account.connection_id, account.fingerprint, origin, path, tuple(query))
-        flight = self._flights.get(key)
-        if flight is None:
-            task = asyncio.create_task(self._read(account, origin, path, query))
-            self._tasks.add(task)
-            task.add_done_callback(self._forget)
-            flight = self._flights[key] = _Flight(task)
-        flight.waiters += 1
-        try:
-            return await asyncio.shield(flight.task)
-        finally:
-            flight.waiters -= 1
-            if flight.waiters == 0:
-                flight.task.cancel()  # of no effect where it has ended
-                if self._flights.get(key) is flight:
-                    del self._flights[key]
+        response = await self._read(account, account.control if control else account.api, path, query)
+        if response.status >= 400:
+            raise _explain(response, "GET")
+        if response.status >= 300:
+            raise UpstreamInvalid(
+                "Sentry answered with a redirect, which is not followed.",
+                cure="Link again with the address that Sentry's own interface shows.",
+                upstream_status=response.status,
+            )
+        return response
 
     async def send(
         self,
@@ -130,14 +113,19 @@ class SentryClient:
     ) -> Response:
         """Pass a call through. Sentry's answers below 500 come back as they are; a write is sent once.
 
+        A ``GET`` without a caller's headers shares its call with identical ones, as :meth:`get` does.
+
         ``headers`` are a caller's: what is not on the allow-list is dropped. Raises :class:`OutcomeUnknown` for a write
         whose answer was lost.
         """
         origin = account.control if control else account.api
-        call = self._build_call(account, origin, method, path, query, body, content_type, headers)
-        response = await self._exchange.fetch(call)
+        if method.upper() == "GET" and body is None and not headers:
+            response = await self._read(account, origin, path, query)
+        else:
+            call = self._build_call(account, origin, method, path, query, body, content_type, headers)
+            response = await self._exchange.fetch(call)
         if response.status >= 500:
-            raise _explain(response, call.method)
+            raise _explain(response, method.upper())
         return response
 
     @asynccontextmanager
@@ -183,28 +171,14 @@ class SentryClient:
 
     async def aclose(self) -> None:
         """Break off the reads under way and close all connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reads.aclose()
         await self._transport.aclose()
 
-    def _forget(self, task: asyncio.Task[Response]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at here, since everybody who waited may be gone
-
     async def _read(self, account: Account, origin: Origin, path: ApiPath, query: Query) -> Response:
+        key = (account.tenant_id, account.connection_id, account.fingerprint, origin, path, tuple(query))
         url = build_url(origin, path, query)
-        response = await self._exchange.fetch(Call(account, origin, "GET", path.template, url, self._read_headers))
-        if response.status >= 400:
-            raise _explain(response, "GET")
-        if response.status >= 300:
-            raise UpstreamInvalid(
-                "Sentry answered with a redirect, which is not followed.",
-                cure="Link again with the address that Sentry's own interface shows.",
-                upstream_status=response.status,
-            )
-        return response
+        call = Call(account, origin, "GET", path.template, url, self._read_headers)
+        return await self._reads.run(key, lambda: self._exchange.fetch(call))
 
     def _build_call(
         self,

@@ -129,7 +129,7 @@ def _decode(segment: str) -> str:
 
 
 def _check(segment: str) -> None:
-    if not segment or segment.partition(";")[0] in {".", ".."}:  # some servers cut a segment at ";"
+    if segment.partition(";")[0] in {"", ".", ".."}:  # some servers cut a segment at ";"
         raise PathRefused("A segment of the path is empty or made of dots.")
     if "/" in segment or "\\" in segment or not segment.isprintable():
         raise PathRefused("A segment of the path holds a slash, a backslash or a control character.")

@@ -96,6 +96,14 @@ async def test_sixty_four_equal_queries_at_once_share_their_calls(graph: Graph) 
     assert max(Counter(request.target for request in graph.sandbox.requests).values()) <= 2
 
 
+async def test_equal_reads_through_the_proxy_share_their_call(graph: Graph) -> None:
+    connection = await graph.link(BIG)
+    graph.sandbox.faults.add(Delay(seconds=0.3))
+    text = 'query ($id: ID!) { proxy(connectionId: $id, path: "organizations/{organization}/projects/") { result } }'
+    await asyncio.gather(*(graph.query(text, id=connection.id) for _ in range(64)))
+    assert graph.calls() <= 2
+
+
 async def test_groups_of_a_page_are_the_teams_and_a_walk_of_each(graph: Graph) -> None:
     connection = await graph.link(BIG)
     users = (await graph.query(USERS % GROUPS, ids=[connection.id]))["users"]
