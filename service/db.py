@@ -103,7 +103,10 @@ class Database:
 
     async def check_schema(self) -> None:
         """Raise :class:`ConfigurationError` where the tables are not those of this version."""
-        found = await self._read_revision()
+        async with self._engine.connect() as connection:
+            found = await connection.run_sync(
+                lambda synchronous: MigrationContext.configure(synchronous).get_current_revision()
+            )
         wanted = ScriptDirectory.from_config(_migrations_config()).get_current_head()
         if found != wanted:
             raise ConfigurationError(
@@ -147,14 +150,6 @@ class Database:
         if self._path:
             return create_sqlite_engine(self._path, migrating=migrating)
         return create_postgres_engine(self._url, migrating=migrating)
-
-    async def _read_revision(self) -> str | None:
-        if self._path and not self._path.exists():
-            return None
-        async with self._engine.connect() as connection:
-            return await connection.run_sync(
-                lambda synchronous: MigrationContext.configure(synchronous).get_current_revision()
-            )
 
     async def _change_schema(self, change: Callable[[Config], None]) -> None:
         """Change the tables in one transaction, alone."""

@@ -12,8 +12,7 @@ from service.errors import ConfigurationError, ServiceError, StorageOutcomeUnkno
 # https://www.sqlite.org/rescode.html
 _SQLITE_LOCKED = {5, 6}
 _SQLITE_FULL = 13
-_SQLITE_CANNOT_OPEN = 14
-_SQLITE_BROKEN = {8, 10, 11, 26}  # read-only, I/O error, corrupt, not a database
+_SQLITE_BROKEN = {8, 10, 11, 14, 26}  # read-only, I/O error, corrupt, cannot open, not a database
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRES_LOST = ("08", "57P")  # connection exceptions, shutdowns
 _POSTGRES_UNDONE = ("40", "53", "58", "55P03", "57014", "25P03", "0A000")  # see _find_postgres_failure
@@ -40,12 +39,16 @@ def create_sqlite_engine(path: Path, *, migrating: bool = False) -> AsyncEngine:
         {"poolclass": NullPool} if migrating else {"pool_size": 8, "max_overflow": 0, "pool_timeout": 10}
     )
     engine = create_async_engine(
-        # mode=rw: a wrong path is an error, not a new empty database.
+        # mode=rw: a wrong path never makes a new empty database.
         URL.create("sqlite+aiosqlite", database=path.as_uri(), query={"mode": "rw", "uri": "true"}),
         connect_args={"timeout": 5, "isolation_level": "IMMEDIATE"},
         hide_parameters=True,
         **pool,
     )
+
+    def check_file(*_: object) -> None:
+        if not path.is_file():  # the driver would say it less clearly, and leave a thread behind
+            raise StorageUnavailable("The database's file is missing.", cure="Run `sentry-graph migrate` to make it.")
 
     def set_pragmas(connection: Any, _: object) -> None:
         cursor = connection.cursor()
@@ -59,6 +62,7 @@ def create_sqlite_engine(path: Path, *, migrating: bool = False) -> AsyncEngine:
             raise
         cursor.close()
 
+    event.listen(engine.sync_engine, "do_connect", check_file)
     event.listen(engine.sync_engine, "connect", set_pragmas)
     return _explain_failures(engine)
 
@@ -129,10 +133,8 @@ def _find_sqlite_failure(error: BaseException) -> tuple[str, bool] | None:
         return "The database is locked by another process.", True
     if code == _SQLITE_FULL:
         return "The database's disk is full.", True
-    if code == _SQLITE_CANNOT_OPEN:
-        return "The database's file is missing or cannot be opened.", True
     if code in _SQLITE_BROKEN:
-        return "The database's file cannot be read or written.", False
+        return "The database's file cannot be opened, read or written.", False
     return None
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from service.db import Database
 from service.errors import ConfigurationError, StorageOutcomeUnknown, StorageUnavailable
 from service.tenants.caller import Role
 from service.tenants.models import ApiKeyRecord, TenantRecord
+from tests.tcp import answering
 
 
 def tenant(name: str, created_at: datetime | None = None) -> TenantRecord:
@@ -298,6 +300,19 @@ async def test_more_sessions_than_connections_wait_for_their_turn(database: Data
     await asyncio.gather(*(read() for _ in range(60)))
 
 
+async def test_when_all_connections_are_taken_the_database_is_unavailable(sqlite_url: str):
+    database = Database(sqlite_url)
+    database._engine.sync_engine.pool._timeout = 0.01  # type: ignore[attr-defined]  # not ten seconds
+    async with contextlib.AsyncExitStack() as taken:
+        for _ in range(8):
+            session = await taken.enter_async_context(database.session())
+            await session.connection()
+        with pytest.raises(StorageUnavailable, match="busy"):
+            await database.ping()
+    await database.ping()
+    await database.dispose()
+
+
 async def test_ping(database: Database):
     await database.ping()
 
@@ -325,12 +340,8 @@ async def test_sslmode_asks_the_server_for_tls():
     async def refuse_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(await reader.readexactly(8))
         writer.write(b"N")
-        writer.close()
-        await writer.wait_closed()
 
-    server = await asyncio.start_server(refuse_tls, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async with answering(refuse_tls) as port:
         database = Database(f"postgresql://user:hunter2@127.0.0.1:{port}/name?sslmode=require")
         with pytest.raises(StorageUnavailable) as caught:
             await database.ping()
@@ -349,10 +360,8 @@ async def test_a_postgresql_that_is_not_there_is_unavailable():
 async def test_a_postgresql_that_does_not_answer_is_unavailable():
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with answering(say_nothing) as port:
         with pytest.raises(StorageUnavailable):
             await Database(f"postgresql://user:hunter2@127.0.0.1:{port}/name?sslmode=disable").ping(seconds=0.1)
 
@@ -360,7 +369,7 @@ async def test_a_postgresql_that_does_not_answer_is_unavailable():
 async def test_a_sqlite_file_that_is_not_there_is_unavailable_and_not_made(tmp_path: Path):
     url = f"sqlite:///{tmp_path}/none.db"
     database = Database(url)
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailable, match="missing"):
         await database.ping()
     assert not Path(url.removeprefix("sqlite:///")).exists()  # noqa: ASYNC240
 

@@ -83,9 +83,10 @@ async def fetch_jwks(url: str, *, seconds: float = _FETCH_SECONDS) -> bytes:
 
     Raises ``httpx.HTTPError``, ``OSError`` (time-out) and ``ValueError`` (too large).
     """
+    client = await asyncio.to_thread(httpx.AsyncClient, trust_env=False)  # it reads the certificate authorities
     async with (
         asyncio.timeout(seconds),
-        httpx.AsyncClient(trust_env=False) as client,
+        client,
         client.stream("GET", url, headers={"accept": "application/json"}) as response,
     ):
         if response.status_code != 200:

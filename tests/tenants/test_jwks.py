@@ -14,6 +14,7 @@ from joserfc import jwk
 from service.errors import IssuerUnavailable
 from service.settings import JwtIssuer
 from service.tenants.jwks import MAX_BYTES, IssuerKeys, create_issuer_keys, fetch_jwks, parse_keys
+from tests.tcp import answering
 
 RSA = jwk.RSAKey.generate_key(2048, {"kid": "rsa"}).as_dict(private=False)
 EC = jwk.ECKey.generate_key("P-256", {"kid": "ec"}).as_dict(private=False)
@@ -187,30 +188,26 @@ def test_a_strange_key_does_not_spoil_the_others(strange: dict[str, Any]):
 
 
 @contextlib.asynccontextmanager
-async def answering(*chunks: bytes, is_hanging: bool = False) -> AsyncIterator[str]:
+async def publishing(*chunks: bytes, is_hanging: bool = False) -> AsyncIterator[str]:
     """The address of a server that answers every request with the chunks."""
-    is_over = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
-            for chunk in chunks:
-                writer.write(chunk)
-                await writer.drain()
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
         if is_hanging:
-            await is_over.wait()
-        writer.close()
+            await asyncio.Event().wait()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
-        is_over.set()
+    async with answering(answer) as port:
+        yield f"http://127.0.0.1:{port}/jwks"
 
 
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
 
 
 async def test_keys_come_from_the_issuers_address():
-    async with answering(OK, document(RSA)) as url:
+    async with publishing(OK, document(RSA)) as url:
         keys = create_issuer_keys(JwtIssuer(issuer="i", audience="a", tenants=("t",), jwks_url=url))
         assert await keys.find("rsa") is not None
 
@@ -230,21 +227,21 @@ async def test_keys_come_from_a_file(tmp_path: Path):
 
 async def test_a_redirect_is_not_followed():
     async with (
-        answering(OK, document(RSA)) as elsewhere,
-        answering(f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode()) as url,
+        publishing(OK, document(RSA)) as elsewhere,
+        publishing(f"HTTP/1.1 302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n".encode()) as url,
     ):
         with pytest.raises(ValueError, match="302"):
             await fetch_jwks(url)
 
 
 async def test_an_endless_answer_is_cut_off():
-    async with answering(OK, *[b"x" * 65536] * (MAX_BYTES // 65536 + 1), is_hanging=True) as url:
+    async with publishing(OK, *[b"x" * 65536] * (MAX_BYTES // 65536 + 1), is_hanging=True) as url:
         with pytest.raises(ValueError, match="larger"):
             await fetch_jwks(url)
 
 
 async def test_an_answer_that_hangs_is_given_up():
-    async with answering(OK, b"{", is_hanging=True) as url:
+    async with publishing(OK, b"{", is_hanging=True) as url:
         with pytest.raises(TimeoutError):
             await fetch_jwks(url, seconds=0.05)
 
