@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     )
     upstream_attempts: int = Field(default=4, ge=1, le=10, description="How often one call is tried at most.")
     upstream_max_bytes: int = Field(
-        default=32 * 2**20, ge=2**16, description="The largest answer read from Sentry, decoded."
+        default=24 * 2**20, ge=2**16, description="The largest answer read from Sentry, decoded."
     )
     upstream_connections: int = Field(
         default=100, ge=1, le=1000, description="Open connections to one Sentry host at most."
