@@ -21,7 +21,7 @@ class PostgresServer:
     def __init__(self) -> None:
         script = Path(__file__).with_name("postgres_server.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-W", "ignore", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._url = self._read_line()
         self._numbers = itertools.count()
