@@ -28,7 +28,7 @@ def main() -> None:
     options = parse_options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        print("installing the gateway's packages, at the first start …", flush=True)
+        print("starting; the first time, the gateway's packages are installed too …", flush=True)
         npm_ci_once(HERE)
         service_url = options.service or f"http://127.0.0.1:{options.service_port}"
         children = []

@@ -28,7 +28,15 @@ def npm_ci(folder: Path) -> None:
     """
     node = find_node()
     subprocess.run(  # noqa: S603 - a fixed command
-        [*_npm(node), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+        [
+            *_npm(node),
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+            "--update-notifier=false",
+        ],
         cwd=folder,
         check=True,
         env={**os.environ, "PATH": os.pathsep.join((str(node.parent), os.environ.get("PATH", "")))},
