@@ -24,7 +24,7 @@ from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
 from service.errors import ConfigurationError, StorageUnavailable
 from service.last_used import LastUsed
-from service.operations.health import ReadinessProbe, check_disk, create_health_routes
+from service.operations.health import ReadinessProbe, check_disk, create_health_routes, remember
 from service.operations.metrics import create_metrics_route
 from service.operations.observer import Observer
 from service.proxy.engine import ProxyEngine
@@ -108,7 +108,7 @@ class Runtime:
         readiness = ReadinessProbe(
             {
                 "database": database.ping,
-                "keys": partial(_check_keys, keyring),
+                "keys": remember(partial(_check_keys, database, keyring), seconds=30),
                 "disk": check_disk(database.free_bytes, settings.min_free_bytes),
             }
         )
@@ -129,11 +129,7 @@ class Runtime:
                 await self.database.migrate()
             else:
                 await self.database.check_schema()
-            if missing := await missing_keys(self.database, self.keyring):
-                raise ConfigurationError(
-                    f"Stored secrets need keys that {self.settings.keyring_file} does not hold: {', '.join(missing)}.",
-                    cure="Restore the keyring that they were sealed with.",
-                )
+            await _check_keys(self.database, self.keyring)
             stack.push_async_callback(self.services.client.aclose)
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
             await stack.enter_async_context(self.last_used.running())
@@ -147,8 +143,12 @@ class Runtime:
             _log.warning("answers_not_purged", error=error.message)
 
 
-async def _check_keys(keyring: Keyring) -> None:
-    await asyncio.to_thread(keyring.reload_if_changed)
+async def _check_keys(database: Database, keyring: Keyring) -> None:
+    if missing := await missing_keys(database, keyring):
+        raise ConfigurationError(
+            f"Stored secrets need keys that the keyring does not hold: {', '.join(missing)}.",
+            cure="Restore the keyring that they were sealed with.",
+        )
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import typer
 
 from service.cli import api_keys, demo, keyring, link, migrate, schema, serve, settings, tenants
 from service.errors import ServiceError
+from service.operations.logs import configure_logging
 
 app = typer.Typer(
     name="sentry-graph",
@@ -28,6 +29,7 @@ app.command("settings")(settings.print_settings)
 
 def main() -> None:
     """Run a command. An error is a line on standard error: exit code 1, or 2 where the command line is wrong."""
+    configure_logging("console", "warning")
     try:
         app()
     except ServiceError as error:

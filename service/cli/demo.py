@@ -1,10 +1,10 @@
 """``demo``: everything on loopback, with a stand-in Sentry linked, and GraphiQL open."""
 
-import asyncio
 from contextlib import suppress
 from typing import Annotated
 
 import typer
+import uvloop
 
 from service.app import Runtime, create_app
 from service.cli.serve import Host, Port, run_server
@@ -34,7 +34,7 @@ def demo(host: Host = None, port: Port = None, manner: SandboxManner = "latest")
         settings = settings.model_copy(update={"egress_allow": (*settings.egress_allow, sandbox.url)})
         if not settings.keyring_file.exists():
             Keyring.init(settings.keyring_file)
-        asyncio.run(_demo(settings, sandbox))
+        uvloop.run(_demo(settings, sandbox))
 
 
 async def _demo(settings: Settings, sandbox: Sandbox) -> None:

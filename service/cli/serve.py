@@ -1,11 +1,11 @@
 """``serve``: the service for production."""
 
-import asyncio
 import gc
 from typing import Annotated
 
 import typer
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 
 from service.app import Runtime, create_app
@@ -19,8 +19,7 @@ Port = Annotated[int | None, typer.Option("--port", help="The port to listen on;
 
 def serve(host: Host = None, port: Port = None) -> None:
     """Serve the graph. GraphiQL, introspection and suggestions are off unless switched on by their settings."""
-    settings = read_settings(host=host, port=port)
-    asyncio.run(_serve(settings))
+    uvloop.run(_serve(read_settings(host=host, port=port)))
 
 
 async def _serve(settings: Settings) -> None:

@@ -149,6 +149,7 @@ class GraphQLEndpoint(Generic[ContextT]):
             self._observe(operation, [error.code], has_run=False)
             return _refuse(error, media_type, status=error.status)
         except ClientDisconnected:
+            self._observe(operation, ["CLIENT_DISCONNECTED"], has_run=True)
             return Response(status_code=499)  # nginx's word for it; nobody reads it but the access log
         except Exception as error:  # noqa: BLE001 - the last stop: logged and masked
             self._observe(operation, [ServiceError.code], has_run=False)
@@ -156,8 +157,9 @@ class GraphQLEndpoint(Generic[ContextT]):
 
     def _observe(self, operation: Operation | None, codes: Sequence[str], *, has_run: bool) -> None:
         if self._tell is not None:
-            kind, name = (operation.node.operation.value, operation.name) if operation else (None, None)
-            self._tell(kind=kind, name=name, codes=codes, has_run=has_run)
+            node = operation.node if operation else None
+            name = node.name.value if node and node.name else None
+            self._tell(kind=node.operation.value if node else None, name=name, codes=codes, has_run=has_run)
 
     async def _receive(self, request: Request) -> tuple[Caller, GraphQLRequest]:
         """Who asks for what. The body of an unknown caller is not read."""

@@ -6,7 +6,6 @@ else is logged under a correlation id, which is all that the caller learns of it
 
 import re
 import secrets
-import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -144,8 +143,7 @@ def _log_unforeseen(error: BaseException, correlation_id: str, *, path: Iterable
         "graphql.unforeseen_error",
         correlation_id=correlation_id,
         path=".".join(map(str, path or ())),
-        # Formatted here, and not handed on as `exc_info`: renderers like to add the frames' local variables.
-        exception="".join(traceback.format_exception(error)),
+        exc_info=error,
     )
 
 

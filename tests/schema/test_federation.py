@@ -95,6 +95,7 @@ async def test_several_users_of_an_address_are_null_with_an_error(graph: Graph) 
     assert second is not None
     assert third is not None
     second.email = first.email.upper()
+    graph.sandbox.world.changed()
     keys = [
         user(connectionId=linked.id, email=third.email),
         user(connectionId=linked.id, email=first.email),

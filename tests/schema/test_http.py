@@ -293,10 +293,9 @@ async def test_unforeseen_errors_are_masked_and_found_in_the_log_by_their_id() -
     assert SECRET not in response.text
     (line,) = logs
     assert line["correlation_id"] == error["extensions"]["correlationId"]
-    assert "RuntimeError" in line["exception"]
+    assert isinstance(line["exc_info"], RuntimeError)
     assert line["path"] == "broken"
     assert SECRET.upper() not in str(line), "local variables are not logged"
-    assert "exc_info" not in line
 
 
 async def test_nothing_is_logged_by_strawberry_or_graphql_core(caplog: pytest.LogCaptureFixture) -> None:
@@ -360,7 +359,7 @@ async def test_a_value_that_is_no_json_is_masked() -> None:
         with capture_logs() as logs:
             response = await post(client, "{ unencodable }")
     assert (response.status_code, codes(response)) == (500, ["INTERNAL"])
-    assert "UnicodeEncodeError" in logs[0]["exception"]
+    assert isinstance(logs[0]["exc_info"], UnicodeEncodeError)
 
 
 async def test_extensions_go_in_and_come_out() -> None:
@@ -480,7 +479,7 @@ async def test_an_authenticator_that_fails_is_masked() -> None:
         with capture_logs() as logs:
             response = await post(client, "{ hello }")
     assert (response.status_code, codes(response)) == (500, ["INTERNAL"])
-    assert "no key set" in logs[0]["exception"]
+    assert "no key set" in str(logs[0]["exc_info"])
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no database"), TimeoutError("no pool")])
