@@ -1,4 +1,5 @@
 // Composes the three subgraphs and serves them as one graph with Hive Gateway.
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 
 import { createGatewayRuntime } from "@graphql-hive/gateway-runtime";
@@ -37,7 +38,7 @@ const gateway = createGatewayRuntime({
   },
   // @cost and @listSize of the subgraphs, added up before anything runs.
   demandControl: { maxCost: 20_000 },
-  graphiql: { title: "Supergraph" },
+  graphiql: { title: "Supergraph", defaultQuery: readFileSync(new URL("query.graphql", import.meta.url), "utf8") },
   renderGraphiQL, // bundled: the stock page loads from a CDN
   landingPage: false,
   logging: "warn",

@@ -76,7 +76,8 @@ def _is_open(port: int) -> bool:
 
 def test_the_readmes_query_gives_the_readmes_answer(gateway: Gateway) -> None:
     readme = (EXAMPLE / "README.md").read_text(encoding="utf-8")
-    (query,) = re.findall(r"```graphql\n(\{.*?)```", readme, re.DOTALL)
+    (query,) = re.findall(r"```graphql\n(.*?)```", readme, re.DOTALL)
+    assert query == (EXAMPLE / "query.graphql").read_text(encoding="utf-8")  # what GraphiQL opens with
     (answer,) = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
     assert gateway.query(query) == json.loads(answer)["data"]
 
