@@ -19,12 +19,7 @@ from typing import Literal, TypeVar
 
 import sqlalchemy.exc
 import tenacity
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -34,7 +29,10 @@ from service.errors import ConfigurationError, StorageOutcomeUnknown, StorageUna
 Result = TypeVar("Result")
 Dialect = Literal["sqlite", "postgresql"]
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+_VERSIONS = (Path(__file__).parent / "migrations" / "versions").glob("[0-9]*.py")
+HEAD = max(path.stem.partition("_")[0] for path in _VERSIONS)
+"""The newest revision of the tables."""
+
 _MIGRATION_LOCK = 0x53656E7472790001  # any constant: replicas that start together migrate one after another
 _RETRIES = tenacity.stop_after_attempt(4) | tenacity.stop_after_delay(8)
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.05, max=1)
@@ -95,22 +93,19 @@ class Database:
         """Create the tables, or bring them to this version; replicas that start together take turns."""
         if self._path:
             _create_privately(self._path)
-        await self._change_schema(lambda config: command.upgrade(config, "head"))
+        if await self._read_revision() != HEAD:
+            await self._change_schema("upgrade", HEAD)
 
     async def downgrade(self, revision: str) -> None:
         """Take the tables back to ``revision`` ("base": none). What newer tables held is lost."""
-        await self._change_schema(lambda config: command.downgrade(config, revision))
+        await self._change_schema("downgrade", revision)
 
     async def check_schema(self) -> None:
         """Raise :class:`ConfigurationError` where the tables are not those of this version."""
-        async with self._engine.connect() as connection:
-            found = await connection.run_sync(
-                lambda synchronous: MigrationContext.configure(synchronous).get_current_revision()
-            )
-        wanted = ScriptDirectory.from_config(_migrations_config()).get_current_head()
-        if found != wanted:
+        found = await self._read_revision()
+        if found != HEAD:
             raise ConfigurationError(
-                f"The database's tables are at revision {found or 'none'}; this version needs {wanted}.",
+                f"The database's tables are at revision {found or 'none'}; this version needs {HEAD}.",
                 cure="Run `sentry-graph migrate`.",
             )
 
@@ -151,8 +146,17 @@ class Database:
             return create_sqlite_engine(self._path, migrating=migrating)
         return create_postgres_engine(self._url, migrating=migrating)
 
-    async def _change_schema(self, change: Callable[[Config], None]) -> None:
+    async def _read_revision(self) -> str | None:
+        async with self._engine.connect() as connection:
+            if not await connection.run_sync(lambda synchronous: inspect(synchronous).has_table("alembic_version")):
+                return None
+            revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+            return revision
+
+    async def _change_schema(self, direction: Literal["upgrade", "downgrade"], revision: str) -> None:
         """Change the tables in one transaction, alone."""
+        from service.migrations import runner  # noqa: PLC0415 - large, and seldom needed
+
         engine = self._create_engine(migrating=True)
         try:
             async with engine.connect() as connection:
@@ -160,9 +164,9 @@ class Database:
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 else:
                     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-                await connection.run_sync(_run_alembic, change)
+                await connection.run_sync(runner.upgrade if direction == "upgrade" else runner.downgrade, revision)
                 await connection.commit()
-        except CommandError as error:
+        except runner.CommandError as error:
             raise ConfigurationError(
                 f"The database cannot be migrated: {error}.",
                 cure="A database that a newer version migrated needs that version's program.",
@@ -174,18 +178,6 @@ class Database:
 def _create_privately(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-
-
-def _migrations_config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return config
-
-
-def _run_alembic(connection: Connection, change: Callable[[Config], None]) -> None:
-    config = _migrations_config()
-    config.attributes["connection"] = connection
-    change(config)
 
 
 def _was_undone(error: BaseException) -> bool:

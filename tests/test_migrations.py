@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 import service.connections.models
 import service.tenants.models
 from service.columns import now
-from service.db import Database
+from service.db import HEAD, Database
 from service.errors import ConfigurationError
 from service.tenants.models import TenantRecord
 from tests.databases import PostgresServer
@@ -127,3 +127,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str):
         await database.migrate()
     assert await inspected(database, tables) == {"alembic_version", "idempotency_keys"}
     await database.dispose()
+
+
+def test_the_newest_revision_is_known_without_alembic() -> None:
+    assert ScriptDirectory("service/migrations").get_current_head() == HEAD
