@@ -23,6 +23,9 @@ from service.db import Database
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
 from service.errors import ConfigurationError, StorageUnavailable
+from service.graphql_http.endpoint import create_graphql_routes
+from service.graphql_http.origins import cors_middleware
+from service.graphql_http.requests import GraphQLRequest
 from service.last_used import LastUsed
 from service.operations.health import ReadinessProbe, check_disk, create_health_routes, remember
 from service.operations.metrics import create_metrics_route
@@ -35,10 +38,7 @@ from service.schema.context import Context, Services
 from service.schema.cursors import CursorCodec
 from service.schema.graphiql.demo_key import create_demo_key_route
 from service.schema.graphiql.page import create_graphiql
-from service.schema.http import create_graphql_routes
-from service.schema.origins import cors_middleware
 from service.schema.prepared import PREPARED
-from service.schema.requests import GraphQLRequest
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin

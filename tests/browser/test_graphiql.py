@@ -8,7 +8,7 @@ from starlette.routing import Route
 from service.schema.graphiql.install import install
 from service.schema.graphiql.page import PreparedQuery, create_graphiql
 from tests.browser.chromium import Tab, find_chromium, open_tab
-from tests.schema.small_graph import make_app
+from tests.graphql_http.small_graph import make_app
 from tests.serving import free_port, serve
 
 KEY = "demo-tenant"

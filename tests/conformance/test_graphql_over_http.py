@@ -4,7 +4,7 @@ from pathlib import Path
 
 from service.schema.graphiql.node import find_node
 from tests.conformance.npm import install
-from tests.schema.small_graph import make_app
+from tests.graphql_http.small_graph import make_app
 from tests.serving import serve
 
 HERE = Path(__file__).parent

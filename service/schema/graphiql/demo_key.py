@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.errors import Forbidden
-from service.schema.responses import format_problem
+from service.graphql_http.responses import format_problem
 
 # Whoever adds one of these stands between the caller and us: then loopback proves nothing.
 _FORWARDING = {b"forwarded", b"via", b"cdn-loop", b"true-client-ip", b"x-real-ip", b"x-client-ip"}

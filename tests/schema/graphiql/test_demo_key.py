@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.schema.graphiql.demo_key import may_hand_out_key
+from tests.graphql_http.small_graph import connect, make_app
 from tests.scale import scaled
-from tests.schema.small_graph import connect, make_app
 from tests.serving import free_port, serve
 
 KEY = "the-demo-key"

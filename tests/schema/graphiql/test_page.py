@@ -5,7 +5,7 @@ import pytest
 
 from service.schema.graphiql.install import FILES, install, is_installed
 from service.schema.graphiql.page import PreparedQuery
-from tests.schema.small_graph import connect, make_app
+from tests.graphql_http.small_graph import connect, make_app
 
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 

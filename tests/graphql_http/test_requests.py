@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.schema.problems import MalformedRequest
-from service.schema.requests import GraphQLRequest, parse_json
+from service.graphql_http.problems import MalformedRequest
+from service.graphql_http.requests import GraphQLRequest, parse_json
 from tests.scale import scaled
 
 values = st.recursive(

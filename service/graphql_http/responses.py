@@ -15,7 +15,7 @@ from graphql import ArgumentNode, GraphQLError, ValueNode
 from starlette.responses import Response
 
 from service.errors import BadInput, ServiceError
-from service.schema.problems import InvalidDocument
+from service.graphql_http.problems import InvalidDocument
 
 _MAX_ERRORS = 50
 # Messages quote names and values of the request; those can be as long as the request.

@@ -13,9 +13,9 @@ import msgspec
 from cachetools import LRUCache
 
 from service.errors import ConfigurationError, ServiceError
-from service.schema.documents import Documents
-from service.schema.problems import MalformedRequest, PersistedQueryNotFound, PersistedQueryOnly
-from service.schema.requests import GraphQLRequest
+from service.graphql_http.documents import Documents
+from service.graphql_http.problems import MalformedRequest, PersistedQueryNotFound, PersistedQueryOnly
+from service.graphql_http.requests import GraphQLRequest
 from service.settings import PREFIX
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")

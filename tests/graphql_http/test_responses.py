@@ -8,7 +8,7 @@ from strawberry.schema.config import StrawberryConfig
 from structlog.testing import capture_logs
 
 from service.errors import BadInput, RateLimited
-from tests.schema.small_graph import SECRET, connect, make_app
+from tests.graphql_http.small_graph import SECRET, connect, make_app
 
 
 def parse_even(value: Any) -> int:

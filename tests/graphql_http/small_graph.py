@@ -14,11 +14,11 @@ from strawberry.federation.schema_directives import Cost, ListSize
 from strawberry.scalars import JSON
 
 from service.errors import NotFound, Unauthenticated
+from service.graphql_http.endpoint import create_graphql_routes
+from service.graphql_http.origins import cors_middleware
+from service.graphql_http.requests import GraphQLRequest
 from service.schema.graphiql.demo_key import create_demo_key_route
 from service.schema.graphiql.page import PreparedQuery, create_graphiql
-from service.schema.http import create_graphql_routes
-from service.schema.origins import cors_middleware
-from service.schema.requests import GraphQLRequest
 from service.settings import Settings
 from service.tenants.caller import Caller, Role
 

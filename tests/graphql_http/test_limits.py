@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import RequestTooLarge
-from service.schema.guards.limits import Limits, check_limits, measure
-from service.schema.problems import IntrospectionDisabled
+from service.graphql_http.limits import Limits, check_limits, measure
+from service.graphql_http.problems import IntrospectionDisabled
 from service.settings import Settings
 from tests.scale import scaled
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service.schema.problems import CrossSite
+from service.graphql_http.problems import CrossSite
 from service.settings import Settings
 
 # A browser sends a cross-site request with any of these only after asking (Fetch, CORS-preflight fetch).

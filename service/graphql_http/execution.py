@@ -10,9 +10,9 @@ from graphql import ExecutionResult
 from starlette.types import Receive
 from strawberry.execution import optimized_is_awaitable
 
-from service.schema.documents import MAX_ERRORS, Document, Operation
-from service.schema.problems import InvalidVariables, OperationRefused
-from service.schema.requests import ClientDisconnected, GraphQLRequest, wait_for_disconnect
+from service.graphql_http.documents import MAX_ERRORS, Document, Operation
+from service.graphql_http.problems import InvalidVariables, OperationRefused
+from service.graphql_http.requests import ClientDisconnected, GraphQLRequest, wait_for_disconnect
 
 
 @dataclass(frozen=True, slots=True)

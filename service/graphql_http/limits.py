@@ -20,7 +20,7 @@ from graphql import (
 )
 
 from service.errors import RequestTooLarge, ServiceError
-from service.schema.problems import IntrospectionDisabled
+from service.graphql_http.problems import IntrospectionDisabled
 from service.settings import Settings
 
 # Characters a token may have on average: bounds long names, strings and comments, which the token limit does not see.

@@ -1,12 +1,12 @@
 import pytest
 
 from service.errors import RequestTooLarge
-from service.schema.documents import Document, Documents
-from service.schema.guards.cost import read_costs
-from service.schema.guards.limits import Limits
-from service.schema.problems import InvalidDocument, OperationNotFound, UnparsableDocument
+from service.graphql_http.cost import read_costs
+from service.graphql_http.documents import Document, Documents
+from service.graphql_http.limits import Limits
+from service.graphql_http.problems import InvalidDocument, OperationNotFound, UnparsableDocument
 from service.settings import Settings
-from tests.schema.small_graph import schema
+from tests.graphql_http.small_graph import schema
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from service.errors import RequestTooLarge
-from service.schema.negotiation import check_content_type
-from service.schema.problems import MalformedRequest, UnsupportedMediaType
+from service.graphql_http.negotiation import check_content_type
+from service.graphql_http.problems import MalformedRequest, UnsupportedMediaType
 
 # Nesting of lists and objects in a request's JSON. GraphQL's own input types nest a few levels.
 _MAX_NESTING = 32

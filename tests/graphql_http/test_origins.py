@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from starlette.datastructures import Headers
 
-from service.schema.origins import check_origin
-from service.schema.problems import CrossSite
-from tests.schema.small_graph import Anyone, connect, make_app
+from service.graphql_http.origins import check_origin
+from service.graphql_http.problems import CrossSite
+from tests.graphql_http.small_graph import Anyone, connect, make_app
 
 FRONTEND = "https://app.example"
 MUTATION = b'{"query": "mutation { write }"}'

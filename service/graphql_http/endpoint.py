@@ -16,16 +16,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.errors import DeadlineExceeded, OutcomeUnknown, ServiceError, Unauthenticated
-from service.schema.documents import Document, Documents, Operation
-from service.schema.execution import Runner, finish_query
-from service.schema.guards.cost import CostTable, read_costs
-from service.schema.guards.limits import Limits
-from service.schema.negotiation import JSON, choose_media_type, wants_html
-from service.schema.origins import check_origin, check_preflighted
-from service.schema.persisted import AutomaticDocuments, PersistedDocuments, TrustedDocuments
-from service.schema.problems import MalformedRequest, MethodNotAllowed, OperationRefused, RequestTimeout
-from service.schema.requests import ClientDisconnected, GraphQLRequest, read_get, read_post
-from service.schema.responses import (
+from service.graphql_http.cost import CostTable, read_costs
+from service.graphql_http.documents import Document, Documents, Operation
+from service.graphql_http.execution import Runner, finish_query
+from service.graphql_http.limits import Limits
+from service.graphql_http.negotiation import JSON, choose_media_type, wants_html
+from service.graphql_http.origins import check_origin, check_preflighted
+from service.graphql_http.persisted import AutomaticDocuments, PersistedDocuments, TrustedDocuments
+from service.graphql_http.problems import MalformedRequest, MethodNotAllowed, OperationRefused, RequestTimeout
+from service.graphql_http.requests import ClientDisconnected, GraphQLRequest, read_get, read_post
+from service.graphql_http.responses import (
     encode_response,
     format_field_errors,
     format_problem,

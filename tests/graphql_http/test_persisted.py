@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from service.errors import ConfigurationError
-from service.schema import persisted
-from tests.schema.small_graph import connect, make_app
+from service.graphql_http import persisted
+from tests.graphql_http.small_graph import connect, make_app
 
 GRAPHQL = "application/graphql-response+json"
 HELLO = "{ hello }"

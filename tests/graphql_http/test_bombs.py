@@ -10,8 +10,8 @@ from graphql import get_introspection_query
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.graphql_http.small_graph import connect, make_app
 from tests.scale import scaled
-from tests.schema.small_graph import connect, make_app
 from tests.serving import serve
 
 GRAPHQL = "application/graphql-response+json"

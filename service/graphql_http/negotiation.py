@@ -1,6 +1,6 @@
 """Which media type an answer has, and which a request must have (GraphQL over HTTP, sections 4 and 5)."""
 
-from service.schema.problems import NotAcceptable, UnsupportedMediaType
+from service.graphql_http.problems import NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"

@@ -6,8 +6,8 @@ from graphql import GraphQLSchema, OperationDefinitionNode, build_schema, parse
 from strawberry.federation.schema_directives import ListSize
 
 from service.errors import RequestTooLarge
-from service.schema.guards.cost import CostPlan, CostTable, FieldCost, compile_cost, read_costs
-from tests.schema.small_graph import schema as small_graph
+from service.graphql_http.cost import CostPlan, CostTable, FieldCost, compile_cost, read_costs
+from tests.graphql_http.small_graph import schema as small_graph
 
 SCHEMA = build_schema("""
   type Query { user: User users(first: Int = 50, last: Int): UserList nodes(ids: [ID!]!): [User] q: Query named: Named }

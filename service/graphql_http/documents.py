@@ -23,9 +23,9 @@ from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRul
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from service.errors import RequestTooLarge
-from service.schema.guards.cost import CostPlan, CostTable, compile_cost
-from service.schema.guards.limits import Limits, check_limits
-from service.schema.problems import InvalidDocument, OperationNotFound, UnparsableDocument
+from service.graphql_http.cost import CostPlan, CostTable, compile_cost
+from service.graphql_http.limits import Limits, check_limits
+from service.graphql_http.problems import InvalidDocument, OperationNotFound, UnparsableDocument
 
 # Errors in one document or its variables; the rest would only repeat the reason.
 MAX_ERRORS = 20

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.schema.negotiation import GRAPHQL_RESPONSE, JSON, check_content_type, choose_media_type, wants_html
-from service.schema.problems import NotAcceptable, UnsupportedMediaType
+from service.graphql_http.negotiation import GRAPHQL_RESPONSE, JSON, check_content_type, choose_media_type, wants_html
+from service.graphql_http.problems import NotAcceptable, UnsupportedMediaType
 from tests.scale import scaled
 
 

@@ -10,11 +10,11 @@ from strawberry.extensions import QueryDepthLimiter
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from structlog.testing import capture_logs
 
-from service.schema.http import create_graphql_routes
-from service.schema.requests import GraphQLRequest, parse_json
+from service.graphql_http.endpoint import create_graphql_routes
+from service.graphql_http.requests import GraphQLRequest, parse_json
 from service.settings import Settings
 from service.tenants.caller import Caller
-from tests.schema.small_graph import SECRET, Anyone, Context, Keys, connect, make_app, schema
+from tests.graphql_http.small_graph import SECRET, Anyone, Context, Keys, connect, make_app, schema
 from tests.serving import serve
 
 GRAPHQL = "application/graphql-response+json"

@@ -1,1 +1,0 @@
-"""Limits on what one document may ask for, checked before anything runs."""
