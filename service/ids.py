@@ -28,6 +28,14 @@ def build_user_id(connection_id: str, member_id: str) -> str:
     return f"usr_{connection_id.removeprefix('con_')}_{member_id}"
 
 
+def build_inner_id(prefix: str, connection_id: str, *names: str) -> str:
+    """The id of something in a connection's organization, such as a group.
+
+    Sentry's own ids repeat from one organization to the next; clients that keep objects by id would mix them up.
+    """
+    return "_".join((prefix, connection_id.removeprefix("con_"), *names))
+
+
 def parse_user_id(text: str) -> tuple[str, str] | None:
     """``(connection id, member id)`` of a user's id, or None where the text has another form."""
     found = _USER.match(text)

@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from cachetools import TTLCache
 
 from service.directory.members import MemberReader, Source, naming_scope
-from service.directory.user import Group
+from service.directory.user import Group, Membership, Role
 from service.sentry.client import SentryClient
 from service.sentry.payloads import MemberDetail, Team
 from service.sentry.reads import PAGE_SIZE, fetch_member_detail, fetch_teams
 from service.tasks import Coalescer, together
 
 _MOST_REMEMBERED = 1000  # connections
-Memberships = dict[str, list[Group]]  # member id -> groups, in the order of the teams list
+Memberships = dict[str, list[Membership]]
+"""By member id, in the order of the list of teams."""
+
+# Sentry gives null for a team's least role.
+_LEAST_ROLE = "contributor"
 
 
 class GroupReader:
@@ -39,7 +43,7 @@ class GroupReader:
         return await self._fetching.run(key, lambda: self._fetch_teams(source))
 
     async def memberships(self, source: Source, member_ids: Sequence[str]) -> Memberships:
-        """The groups of these members. Raises UpstreamError."""
+        """The groups of these members, and their roles there. Raises UpstreamError."""
         key = _key(source)
         if (known := self._walked.get(key)) is not None:
             return known
@@ -47,7 +51,7 @@ class GroupReader:
         walks = sum(math.ceil((team.member_count or 0) / PAGE_SIZE) for team in teams)
         if len(member_ids) < walks:
             details = await together(self.detail(source, member_id) for member_id in member_ids)
-            return {detail.id: _groups_of(detail, teams) for detail, _ in details}
+            return {detail.id: _memberships_of(source, detail, teams) for detail, _ in details}
         return await self._walking.run(key, lambda: self._walk(source, teams))
 
     async def detail(self, source: Source, member_id: str) -> tuple[MemberDetail, bytes]:
@@ -66,14 +70,14 @@ class GroupReader:
         populated = [team for team in teams if team.member_count != 0]
         walked: Memberships = {}
         for rows in await together(self._walk_team(source, team) for team in populated):
-            for member_id, group in rows:
-                walked.setdefault(member_id, []).append(group)
+            for member_id, membership in rows:
+                walked.setdefault(member_id, []).append(membership)
         self._walked[_key(source)] = walked
         return walked
 
-    async def _walk_team(self, source: Source, team: Team) -> list[tuple[str, Group]]:
+    async def _walk_team(self, source: Source, team: Team) -> list[tuple[str, Membership]]:
         return [
-            (user.member.id, _group(team, user.member.team_role))
+            (user.member.id, _build_membership(source, team, user.member.team_role))
             async for page in self._members.pages(source, team=team.slug)
             for user in page.users
         ]
@@ -83,11 +87,15 @@ def _key(source: Source) -> tuple[str, str]:
     return source.account.tenant_id, source.account.connection_id
 
 
-def _group(team: Team, role: str | None) -> Group:
-    return Group(id=team.id, slug=team.slug, name=team.name or team.slug, role=role)
+def _build_membership(source: Source, team: Team, role: str | None) -> Membership:
+    name = role or _LEAST_ROLE
+    return Membership(
+        Group(source.account.connection_id, team.id, team.slug, team.name or team.slug),
+        Role(source.organization.id, name, f"Team {name.title()}", team.slug),
+    )
 
 
-def _groups_of(detail: MemberDetail, teams: Sequence[Team]) -> list[Group]:
+def _memberships_of(source: Source, detail: MemberDetail, teams: Sequence[Team]) -> list[Membership]:
     roles = {row.team_slug: row.role for row in detail.team_roles or ()}
     mine = {*(detail.teams or ()), *roles}
-    return [_group(team, roles.get(team.slug)) for team in teams if team.slug in mine]
+    return [_build_membership(source, team, roles.get(team.slug)) for team in teams if team.slug in mine]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 
-from service.ids import build_user_id
+from service.ids import build_inner_id, build_user_id
 from service.sentry.payloads import Member, decode
 
 
@@ -20,11 +20,17 @@ class UserStatus(enum.StrEnum):
 
 
 class Organization(msgspec.Struct, frozen=True, gc=False):
-    """The organization of a connection: Sentry's id, slug and name; the id is not known to organization tokens."""
+    """The organization of a connection. Sentry's id of it (``external_id``) is not known to organization tokens."""
 
-    id: str | None
+    connection_id: str
+    external_id: str | None
     slug: str
     name: str
+
+    @property
+    def id(self) -> str:
+        """The global id: a connection is one organization."""
+        return build_inner_id("org", self.connection_id)
 
 
 class Email(msgspec.Struct, frozen=True, gc=False):
@@ -37,21 +43,49 @@ class Email(msgspec.Struct, frozen=True, gc=False):
 
 
 class Role(msgspec.Struct, frozen=True, gc=False):
-    """An organization role; ``group`` is the slug of the team that gives it, None where it is the member's own."""
+    """An organization role, or a role in a team.
 
-    id: str
+    ``external_id`` is Sentry's id of it; ``group`` is the slug of the team that gives it, or that it is in, and None
+    for the member's own organization role.
+    """
+
+    organization_id: str
+    external_id: str
     name: str
-    organization: str | None
     group: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The global id."""
+        return "_".join(
+            ("rol", self.organization_id.removeprefix("org_"), *filter(None, (self.group, self.external_id)))
+        )
+
+    @property
+    def organization(self) -> str:
+        """The global id of the organization that the role is in."""
+        return self.organization_id
 
 
 class Group(msgspec.Struct, frozen=True, gc=False):
-    """A Sentry team that a user belongs to; ``role`` is the user's role in it."""
+    """A Sentry team; ``external_id`` is Sentry's id of it."""
 
-    id: str
+    connection_id: str
+    external_id: str
     slug: str
     name: str
-    role: str | None
+
+    @property
+    def id(self) -> str:
+        """The global id."""
+        return build_inner_id("grp", self.connection_id, self.external_id)
+
+
+class Membership(msgspec.Struct, frozen=True, gc=False):
+    """A user's place in a group, with the role there."""
+
+    group: Group
+    role: Role
 
 
 class RawRows:
@@ -160,10 +194,10 @@ class User(msgspec.Struct, frozen=True, gc=False):
         """The member's own organization role, then those that teams give (older servers)."""
         found = []
         if own := self.organization_role:
-            found.append(Role(own, self.member.role_name or own.title(), self.organization.id))
+            found.append(Role(self.organization.id, own, self.member.role_name or own.title()))
         for given in self.member.group_org_roles or ():
             label = given.role.name or given.role.id.title()
-            found.append(Role(given.role.id, label, self.organization.id, given.team_slug))
+            found.append(Role(self.organization.id, given.role.id, label, given.team_slug))
         return found
 
     @property

@@ -8,24 +8,25 @@ import strawberry
 from service.connections.credentials import missing_scopes
 from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialKind
 from service.errors import BadInput
+from service.ids import build_inner_id
 from service.schema import arguments as args
 from service.schema import relay
 from service.schema.context import Info
 from service.schema.proxy import Proxy, read_through_proxy
-from service.schema.rate_limit import RateLimit, build_rate_limit
-from service.schema.user import Organization, User, UserConnection, resolve_users
+from service.schema.rate_limit import SentryRateLimit, build_rate_limit
+from service.schema.user import SentryOrganization, User, UserConnection, resolve_users
 
 
 @strawberry.type(description="A project that a connection is limited to.")
 class ConnectionProject:
     """A project that a connection is limited to."""
 
-    id: strawberry.ID = strawberry.field(description="Sentry's project id.")
+    external_id: str = strawberry.field(description="Sentry's project id.")
     slug: str = strawberry.field(description="Sentry's project slug.")
 
 
 @strawberry.type(description="A feature that the connection's credential does not reach, and the scopes that would.")
-class MissingScope:
+class ConnectionMissingScope:
     """A feature that the credential does not reach."""
 
     feature: str = strawberry.field(description="What will not work, such as `users`.")
@@ -65,10 +66,11 @@ class Connection(relay.Node):
         return record.control_origin
 
     @strawberry.field(description="The organization that the connection reaches.")
-    def organization(record: strawberry.Parent[ConnectionRecord]) -> Organization:
+    def organization(record: strawberry.Parent[ConnectionRecord]) -> SentryOrganization:
         """The linked organization."""
-        return Organization(
-            id=None if record.organization_id is None else strawberry.ID(record.organization_id),
+        return SentryOrganization(
+            id=strawberry.ID(build_inner_id("org", record.id)),
+            external_id=record.organization_id,
             slug=record.organization_slug,
             name=record.organization_name,
         )
@@ -78,18 +80,18 @@ class Connection(relay.Node):
         """The project constraint."""
         if record.projects is None:
             return None
-        return [ConnectionProject(id=strawberry.ID(project["id"]), slug=project["slug"]) for project in record.projects]
+        return [ConnectionProject(external_id=project["id"], slug=project["slug"]) for project in record.projects]
 
     @strawberry.field(description="What the credential's scopes do not reach; empty where everything works.")
-    def missing_scopes(record: strawberry.Parent[ConnectionRecord]) -> list[MissingScope]:
+    def missing_scopes(record: strawberry.Parent[ConnectionRecord]) -> list[ConnectionMissingScope]:
         """Features that will not work."""
         return [
-            MissingScope(feature=feature, any_of=list(scopes))
+            ConnectionMissingScope(feature=feature, any_of=list(scopes))
             for feature, scopes in missing_scopes(record.scopes).items()
         ]
 
     @strawberry.field(description="Sentry's rate limit as this process last saw it; null before the first call.")
-    async def rate_limit(record: strawberry.Parent[ConnectionRecord], info: Info) -> RateLimit | None:
+    async def rate_limit(record: strawberry.Parent[ConnectionRecord], info: Info) -> SentryRateLimit | None:
         """The latest rate-limit state."""
         source = await info.context.loaders.source(record.id)
         return build_rate_limit(info.context.services.client.rate_limit(source.account))

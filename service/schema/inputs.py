@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 @strawberry.enum(description="Which end comes first.")
-class OrderDirection(enum.Enum):
+class UserOrderDirection(enum.Enum):
     """Which end comes first."""
 
     ASC = strawberry.enum_value("asc", description="The smallest, earliest, or first of the alphabet comes first.")
@@ -23,7 +23,7 @@ class OrderDirection(enum.Enum):
 
 
 @strawberry.input(description="A span of time.")
-class DateTimeRangeInput:
+class UserDateTimeRangeInput:
     """A span of time."""
 
     from_: datetime | None = strawberry.field(
@@ -53,7 +53,9 @@ class UserFilterInput:
     group_ids: list[strawberry.ID] | None = strawberry.field(
         default=None, description="Member of any of these groups (`Group.id`)."
     )
-    created_at: DateTimeRangeInput | None = strawberry.field(default=None, description="Added or invited in this span.")
+    created_at: UserDateTimeRangeInput | None = strawberry.field(
+        default=None, description="Added or invited in this span."
+    )
 
     def to_filter(self) -> UserFilter:
         """The conditions in the directory's terms."""
@@ -72,11 +74,13 @@ class UserOrderInput:
     """An order of users."""
 
     field: UserOrderField = strawberry.field(description="What to order by.")
-    direction: OrderDirection = strawberry.field(default=OrderDirection.ASC, description="Which end comes first.")
+    direction: UserOrderDirection = strawberry.field(
+        default=UserOrderDirection.ASC, description="Which end comes first."
+    )
 
     def to_order(self) -> UserOrder:
         """The order in the directory's terms."""
-        return UserOrder(self.field, descending=self.direction is OrderDirection.DESC)
+        return UserOrder(self.field, descending=self.direction is UserOrderDirection.DESC)
 
 
 @strawberry.input(description="Conditions on connections; all that are given must hold.")

@@ -12,7 +12,7 @@ from aiodataloader import DataLoader
 
 from service.connections.models import ConnectionRecord
 from service.directory.members import Source
-from service.directory.user import Group, Organization, User
+from service.directory.user import Membership, Organization, User
 from service.errors import ServiceError
 from service.sentry.client import Account
 from service.sentry.payloads import decode
@@ -45,14 +45,16 @@ class Loaders:
         self.user: DataLoader[UserKey, User | None] = DataLoader(self._users)
         self.user_by_external_id: DataLoader[UserKey, User | None] = DataLoader(self._users_by_external_id)
         self.user_by_email: DataLoader[UserKey, User | None] = DataLoader(self._users_by_email)
-        self.groups: DataLoader[UserKey, list[Group] | None] = DataLoader(self._groups)
+        self.memberships: DataLoader[UserKey, list[Membership]] = DataLoader(self._memberships)
         self.member_detail: DataLoader[UserKey, msgspec.Raw | None] = DataLoader(self._member_details)
 
     async def source(self, connection_id: str) -> Source:
         """A connection ready to be read. Raises NotFound (missing or foreign alike) or NeedsReauth."""
         record, account = await self._services.accounts.account(self._caller, connection_id)
         self.accounts[connection_id] = account
-        organization = Organization(record.organization_id, record.organization_slug, record.organization_name)
+        organization = Organization(
+            record.id, record.organization_id, record.organization_slug, record.organization_name
+        )
         return Source(account, organization)
 
     async def _connections(self, ids: list[str]) -> list[ConnectionRecord | None]:
@@ -80,7 +82,7 @@ class Loaders:
     async def _users_by_email(self, keys: list[UserKey]) -> list[User | None]:
         return _in_order(await self.load_users_by_email(keys), keys)
 
-    async def _groups(self, keys: list[UserKey]) -> list[list[Group] | None]:
+    async def _memberships(self, keys: list[UserKey]) -> list[list[Membership]]:
         found = await self._per_connection(keys, self._services.groups.memberships)
         return [found.get(key, []) for key in keys]  # type: ignore[misc]  # an exception is that key's error
 

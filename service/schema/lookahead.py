@@ -6,12 +6,12 @@ from typing import Any
 from graphql import FieldNode, FragmentSpreadNode, GraphQLResolveInfo, InlineFragmentNode, SelectionSetNode
 
 
-def selects(info: GraphQLResolveInfo[Any], *path: str) -> bool:
-    """Whether the field being resolved selects a field at ``path`` below it, through fragments too.
+def selects(info: GraphQLResolveInfo[Any], *paths: tuple[str, ...]) -> bool:
+    """Whether the field being resolved selects a field at one of ``paths`` below it, through fragments too.
 
     A field under ``@skip`` or ``@include`` counts as selected: the answer is a hint, never a promise.
     """
-    return any(_holds(info, node.selection_set, path) for node in info.field_nodes)
+    return any(_holds(info, node.selection_set, path) for path in paths for node in info.field_nodes)
 
 
 def _holds(info: GraphQLResolveInfo[Any], selection_set: SelectionSetNode | None, path: tuple[str, ...]) -> bool:

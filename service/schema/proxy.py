@@ -8,7 +8,7 @@ from service.proxy.engine import ProxyAnswer, ProxyRequest
 from service.schema import relay
 from service.schema.context import Info
 from service.schema.inputs import ProxyParameter
-from service.schema.rate_limit import RateLimit, build_rate_limit
+from service.schema.rate_limit import SentryRateLimit, build_rate_limit
 from service.schema.scalars import JSON
 
 
@@ -20,7 +20,7 @@ class ProxyPosition(msgspec.Struct, frozen=True, array_like=True):
 
 
 @strawberry.type(description="A header of Sentry's answer.")
-class Header:
+class ProxyHeader:
     """A header of Sentry's answer."""
 
     name: str = strawberry.field(description="The header's name, in lower case.")
@@ -44,8 +44,8 @@ class Proxy:
     page_info: relay.PageInfo = strawberry.field(
         description="Where this page stands in Sentry's list. A list that Sentry does not page comes whole."
     )
-    headers: list[Header] = strawberry.field(description="Headers of Sentry's answer, where they are of use.")
-    rate_limit: RateLimit | None = strawberry.field(
+    headers: list[ProxyHeader] = strawberry.field(description="Headers of Sentry's answer, where they are of use.")
+    rate_limit: SentryRateLimit | None = strawberry.field(
         description="Sentry's rate limit after this call; null if it has none."
     )
 
@@ -102,6 +102,6 @@ def build_proxy(answer: ProxyAnswer, *, end_cursor: str | None) -> Proxy:
             start_cursor=None,
             end_cursor=end_cursor,
         ),
-        headers=[Header(name=name, value=value) for name, value in answer.headers.items()],
+        headers=[ProxyHeader(name=name, value=value) for name, value in answer.headers.items()],
         rate_limit=build_rate_limit(answer.rate_limit),
     )

@@ -1,4 +1,4 @@
-"""The ``RateLimit`` type."""
+"""The ``SentryRateLimit`` type."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from service.sentry.limits import RateLimitState
 
 
 @strawberry.type(description="Sentry's rate limit, as its latest answer said. Self-hosted Sentrys usually have none.")
-class RateLimit:
+class SentryRateLimit:
     """Sentry's rate limit."""
 
     limit: int | None = strawberry.field(description="Calls in a window.")
@@ -18,6 +18,6 @@ class RateLimit:
     concurrent_remaining: int | None = strawberry.field(description="Calls that may begin now beside those running.")
 
 
-def build_rate_limit(state: RateLimitState | None) -> RateLimit | None:
+def build_rate_limit(state: RateLimitState | None) -> SentryRateLimit | None:
     """The graph's type of a rate-limit state."""
     return state  # type: ignore[return-value]  # its fields back the type

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from service.schema.connection import Connection
 
 _NEVER = "Sentry has no such value"
+_GROUPS = tuple((*way, field) for way in (("edges", "node"), ("nodes",)) for field in ("groups", "groupRoles"))
 
 
 @strawberry.type(description="An address of a user.")
-class Email:
+class UserEmail:
     """An address of a user."""
 
     email: str = strawberry.field(description="The address.")
@@ -36,7 +37,7 @@ class Email:
 
 
 @strawberry.type(description="A phone number of a user.")
-class Phone:
+class UserPhone:
     """A phone number of a user."""
 
     number: str = strawberry.field(description="The number.")
@@ -44,37 +45,35 @@ class Phone:
     type: str | None = strawberry.field(description="What the number is used for.")
 
 
-@strawberry.type(description="A role in the organization.")
-class Role:
-    """A role in the organization."""
+@strawberry.type(description="A role of a user: in the organization, or in one of its groups.")
+class UserRole:
+    """A role of a user."""
 
-    id: strawberry.ID = strawberry.field(description="The role's id, such as `owner` or `member`.")
+    id: strawberry.ID = strawberry.field(description="The global id.")
+    external_id: str = strawberry.field(description="Sentry's id of the role, such as `owner` or `member`.")
     name: str = strawberry.field(description="The role's label.")
     group: str | None = strawberry.field(
-        description="The slug of the team that gives the role; null where it is the member's own."
+        description="The slug of the group that the role is in, or comes from; null where it is the member's own."
     )
-    organization: strawberry.ID | None = strawberry.field(
-        description="The id of the organization that the role is in; null where the credential may not ask for it."
-    )
+    organization: strawberry.ID = strawberry.field(description="The global id of the organization that the role is in.")
 
 
 @strawberry.type(description="A group that a user belongs to: a Sentry team.")
-class Group:
+class UserGroup:
     """A group that a user belongs to."""
 
-    id: strawberry.ID = strawberry.field(description="Sentry's team id.")
+    id: strawberry.ID = strawberry.field(description="The global id.")
+    external_id: str = strawberry.field(description="Sentry's team id.")
     slug: str = strawberry.field(description="Sentry's team slug.")
     name: str = strawberry.field(description="The team's name.")
-    role: str | None = strawberry.field(
-        description="The user's role in the team, such as `contributor` or `admin`; null is the team's default."
-    )
 
 
 @strawberry.type(description="A Sentry organization.")
-class Organization:
+class SentryOrganization:
     """A Sentry organization."""
 
-    id: strawberry.ID | None = strawberry.field(
+    id: strawberry.ID = strawberry.field(description="The global id.")
+    external_id: str | None = strawberry.field(
         description="Sentry's organization id; null where the credential may not ask for it."
     )
     slug: str = strawberry.field(description="The slug, as in Sentry's addresses.")
@@ -103,8 +102,8 @@ class User(relay.Node):
         description="The name to log in with; null until an invitation is accepted."
     )
     email: str | None = strawberry.field(description="The primary address.")
-    emails: list[Email] = strawberry.field(description="All addresses, the primary one first.")
-    phones: list[Phone] = strawberry.field(description=f"Phone numbers. {_NEVER}: always empty.")
+    emails: list[UserEmail] = strawberry.field(description="All addresses, the primary one first.")
+    phones: list[UserPhone] = strawberry.field(description=f"Phone numbers. {_NEVER}: always empty.")
     title: str | None = strawberry.field(description=f"The job title. {_NEVER}: always null.")
     status: UserStatus = strawberry.field(description="Where the person stands in the organization.")
     is_email_verified: bool | None = strawberry.field(
@@ -114,8 +113,8 @@ class User(relay.Node):
         description="Whether the account has a second factor; null until an invitation is accepted."
     )
     avatar_url: str | None = strawberry.field(description="A picture of the person.")
-    roles: list[Role] = strawberry.field(description="The organization role, then roles that teams give.")
-    organizations: list[Organization] = strawberry.field(description="The organization of the connection.")
+    roles: list[UserRole] = strawberry.field(description="The organization role, then roles that teams give.")
+    organizations: list[SentryOrganization] = strawberry.field(description="The organization of the connection.")
     languages: list[str] = strawberry.field(description=f"Languages that the person speaks. {_NEVER}: always empty.")
     description: str | None = strawberry.field(description=f"A text about the person. {_NEVER}: always null.")
     urls: list[str] = strawberry.field(description=f"Addresses of the person's pages. {_NEVER}: always empty.")
@@ -137,9 +136,19 @@ class User(relay.Node):
         "call for the teams and one for each team, or one for each user where that is fewer; remembered for seconds.",
         directives=[relay.cost(2)],
     )
-    async def groups(user: strawberry.Parent[directory.User], info: Info) -> list[Group] | None:
+    async def groups(user: strawberry.Parent[directory.User], info: Info) -> list[UserGroup] | None:
         """The person's groups."""
-        return await info.context.loaders.groups.load((user.connection_id, user.member.id))  # type: ignore[return-value]
+        memberships = await info.context.loaders.memberships.load((user.connection_id, user.member.id))
+        return [membership.group for membership in memberships]  # type: ignore[misc]  # backs the type
+
+    @strawberry.field(
+        description="The roles that the person has in groups. They cost what `groups` costs.",
+        directives=[relay.cost(2)],
+    )
+    async def group_roles(user: strawberry.Parent[directory.User], info: Info) -> list[UserRole] | None:
+        """The person's roles in groups."""
+        memberships = await info.context.loaders.memberships.load((user.connection_id, user.member.id))
+        return [membership.role for membership in memberships]  # type: ignore[misc]  # backs the type
 
     @strawberry.field(
         description="Sentry's payload of the member's own page, which adds teams and roles, "
@@ -280,7 +289,8 @@ async def resolve_users(
         connection_ids,
         filter_.to_filter() if filter_ else UserFilter(),
         order_by.to_order() if order_by else None,
-        wants_groups=selects(info._raw_info, "edges", "node", "groups") or selects(info._raw_info, "nodes", "groups"),  # noqa: SLF001  (Strawberry's own selected_fields converts the whole selection)
+        # Strawberry's own selected_fields would convert the whole selection.
+        wants_groups=selects(info._raw_info, *_GROUPS),  # noqa: SLF001
     )
     scope = listing.scope(named)
     return UserConnection(await listing.slice(window, scope), scope, info.context.services.cursors)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from service.directory.listing import Position, Slice, UserPage, Window, scan, walk_backward, walk_forward
 from service.directory.query import Place, UserFilter, UserOrder, split_filter
 from service.errors import ServiceError
+from service.ids import build_inner_id
 
 if TYPE_CHECKING:
     from service.schema.context import Context
@@ -91,7 +92,7 @@ class UserListing:
         services, source = self._context.services, await self._context.loaders.source(connection_id)
         wanted = set(self._filter.group_ids or ())
         for team in await services.groups.teams(source):
-            if team.id in wanted:
+            if build_inner_id("grp", connection_id, team.id) in wanted:
                 async for page in services.members.pages(source, team=team.slug):
                     yield page
 

@@ -7,7 +7,7 @@ import msgspec
 from service.directory.user import Organization, RawRows, User
 from service.sentry.payloads import Member, decode
 
-ORGANIZATION = Organization("2", "lumen", "Lumen")
+ORGANIZATION = Organization("con_a", "2", "lumen", "Lumen")
 
 
 def row(member_id: int, **changes: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from service.directory.user import Email, Organization, Role, UserStatus
+from service.directory.user import Email, Group, Organization, Role, UserStatus
 from tests.directory.people import ORGANIZATION, invited, person, row, user
 
 
@@ -16,8 +16,8 @@ def test_a_member_who_joined() -> None:
     assert ada.is_email_verified is True
     assert ada.is_two_factor_enabled is False
     assert ada.avatar_url == "https://pictures.example/7"
-    assert ada.roles == [Role("member", "Member", "2")]
-    assert ada.organizations == [ORGANIZATION] == [Organization("2", "lumen", "Lumen")]
+    assert ada.roles == [Role("org_a", "member", "Member")]
+    assert ada.organizations == [ORGANIZATION] == [Organization("con_a", "2", "lumen", "Lumen")]
     assert ada.created_at == datetime(2026, 2, 1, tzinfo=UTC)
     assert ada.last_login_at == datetime(2026, 3, 1, 10, 0, 0, 1, tzinfo=UTC)
     assert ada.last_active_at is None
@@ -77,9 +77,9 @@ def test_older_servers_name_roles_otherwise_and_give_them_through_teams() -> Non
     ]
     member = row(1, orgRole=None, role="admin", roleName="Administrator", groupOrgRoles=given)
     assert user(member).roles == [
-        Role("admin", "Administrator", "2"),
-        Role("manager", "Manager", "2", "ops"),
-        Role("owner", "Owner", "2", "x"),
+        Role("org_a", "admin", "Administrator"),
+        Role("org_a", "manager", "Manager", "ops"),
+        Role("org_a", "owner", "Owner", "x"),
     ]
     assert user(row(1, orgRole=None)).roles == []
 
@@ -87,3 +87,11 @@ def test_older_servers_name_roles_otherwise_and_give_them_through_teams() -> Non
 def test_sentrys_payload_is_kept_untouched() -> None:
     member = row(1, somethingNew={"a": [1, 2.50, "ü"]})
     assert msgspec.json.decode(user(member).remote_data) == member
+
+
+def test_ids_of_what_is_inside_an_organization_are_global() -> None:
+    assert ORGANIZATION.id == "org_a"
+    assert Group("con_a", "5", "ops", "Ops").id == "grp_a_5"
+    own, given = Role("org_a", "admin", "Admin"), Role("org_a", "admin", "Team Admin", "ops")
+    assert (own.id, given.id) == ("rol_a_admin", "rol_a_ops_admin")
+    assert own.organization == "org_a"

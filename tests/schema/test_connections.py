@@ -12,7 +12,7 @@ LINK = """
 mutation Link($input: LinkConnectionInput!) {
   linkConnection(input: $input) {
     id externalId customerId name status statusReason authentication scopes origin expiresAt
-    organization { id slug name } projects { id slug } missingScopes { feature anyOf }
+    organization { externalId slug name } projects { externalId slug } missingScopes { feature anyOf }
   }
 }
 """
@@ -40,7 +40,7 @@ async def test_linking_by_a_token(graph: Graph) -> None:
     assert found["authentication"] == "USER_TOKEN"
     assert "member:read" in found["scopes"]
     assert found["origin"] == graph.sandbox.url
-    assert found["organization"] == {"id": "4501", "slug": BIG, "name": "Lumen Labs"}
+    assert found["organization"] == {"externalId": "4501", "slug": BIG, "name": "Lumen Labs"}
     assert found["projects"] is None
     assert found["missingScopes"] == []
 

@@ -28,6 +28,7 @@ CALLS_SENTRY = {
     "Query.proxy",
     "Query.user",
     "Query.users",
+    "User.groupRoles",
     "User.groups",
     "User.remoteDetail",
 }
@@ -144,3 +145,14 @@ def test_everything_is_described(sdl: str) -> None:
         for field in type_.fields or ():
             if not field.name.value.startswith("_"):
                 assert field.description, f"{name}.{field.name.value}"
+
+
+def test_only_global_ids_are_called_id() -> None:
+    """Clients keep objects by a field of this name: one that repeats would mix up what belongs to others."""
+    with_id = {
+        name
+        for name, type_ in types_of(parse(print_sdl())).items()
+        for field in type_.fields or ()
+        if field.name.value == "id"
+    }
+    assert with_id == {"ApiKey", "Connection", "Node", "SentryOrganization", "User", "UserGroup", "UserRole"}

@@ -10,7 +10,7 @@ from tests.graph_fixture import BIG, MIDDLE, SMALL, Graph
 
 USERS = "query ($ids: [ID!], $first: Int = 100) { users(connectionIds: $ids, first: $first) { %s } }"
 NODE = "edges { node { id name email status roles { name } lastActiveAt } }"
-GROUPS = "edges { node { id groups { id name role } } }"
+GROUPS = "edges { node { id groups { id name } groupRoles { name } } }"
 
 
 async def user_ids(graph: Graph, connection_id: str, count: int) -> list[str]:

@@ -104,9 +104,9 @@ async def test_filters(graph: Graph, manner) -> None:
 
 async def test_filters_by_role_go_to_sentry_in_one_call(graph: Graph) -> None:
     await graph.link(BIG)
-    text = '{ users(first: 20, filter: {roles: ["owner", "manager"]}) { nodes { roles { id } } } }'
+    text = '{ users(first: 20, filter: {roles: ["owner", "manager"]}) { nodes { roles { externalId } } } }'
     nodes = (await graph.query(text))["users"]["nodes"]
-    assert {node["roles"][0]["id"] for node in nodes} == {"owner", "manager"}
+    assert {node["roles"][0]["externalId"] for node in nodes} == {"owner", "manager"}
     assert graph.calls() == 1
     assert ("query", "role:owner role:manager") in graph.sandbox.requests[0].query
 
@@ -114,7 +114,7 @@ async def test_filters_by_role_go_to_sentry_in_one_call(graph: Graph) -> None:
 async def test_filters_by_group_read_the_groups_own_list(graph: Graph) -> None:
     await graph.link(BIG)
     text = """query ($filter: UserFilterInput) {
-      users(first: 1000, filter: $filter) { totalCount nodes { email roles { id } groups { id } } }
+      users(first: 1000, filter: $filter) { totalCount nodes { email roles { externalId } groups { id slug } groupRoles { externalId group } } }
     }"""
     whole = (await graph.query(text))["users"]["nodes"]
     group = next(node["groups"][0]["id"] for node in whole if node["groups"])
@@ -122,7 +122,10 @@ async def test_filters_by_group_read_the_groups_own_list(graph: Graph) -> None:
     users = (await graph.query(text, filter={"groupIds": [group]}))["users"]
     assert users["nodes"] == expected
     assert users["totalCount"] == len(expected)
-    members = [node for node in expected if node["roles"][0]["id"] == "member"]
+    for node in users["nodes"]:
+        assert [role["group"] for role in node["groupRoles"]] == [each["slug"] for each in node["groups"]]
+        assert {role["externalId"] for role in node["groupRoles"]} <= {"admin", "contributor"}
+    members = [node for node in expected if node["roles"][0]["externalId"] == "member"]
     assert (await graph.query(text, filter={"groupIds": [group], "roles": ["member"]}))["users"]["nodes"] == members
     assert (await graph.query(text, filter={"groupIds": ["0"]}))["users"]["nodes"] == []
 
