@@ -177,7 +177,11 @@ class User(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_email_verified(self) -> bool | None:
         """Whether the primary address is verified; None where Sentry does not say."""
-        return self.emails[0].is_verified if self.email else None
+        primary = (self.email or "").casefold()
+        for row in (self.member.user.emails if self.member.user else None) or ():
+            if row.email.casefold() == primary:
+                return row.is_verified
+        return None
 
     @property
     def is_two_factor_enabled(self) -> bool | None:
