@@ -138,7 +138,7 @@ class Keyring:
             self._stamp = stamp  # also of a bad file, which is then logged once and not at every call
             self._contents, self._stamp = _read(self._path)
         except (OSError, ConfigurationError) as error:
-            _log.error("keyring not reloaded", path=str(self._path), reason=str(error))
+            _log.error("keyring_not_reloaded", path=str(self._path), reason=str(error))
             return False
         return True
 

@@ -81,7 +81,7 @@ def create_graphql_routes(
     Raises :class:`ConfigurationError` where a trusted document does not fit the schema.
     """
     limits = Limits.of(settings)
-    documents = Documents(schema._schema, limits, read_costs(schema) if costs is None else costs)  # noqa: SLF001
+    documents = Documents(schema._schema, limits, read_costs(schema) if costs is None else costs)  # noqa: SLF001 - where every integration finds it
     trusted = settings.trusted_documents
     endpoint = GraphQLEndpoint(
         Runner(schema, hide_suggestions=not settings.suggestions),

@@ -1,4 +1,4 @@
-"""Running one operation: the executor that the schema names, a deadline, and a client that may leave."""
+"""Running one operation: the executor that the schema names, and a client that may leave."""
 
 import asyncio
 from collections.abc import Awaitable

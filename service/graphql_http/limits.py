@@ -36,7 +36,6 @@ class Limits:
     aliases: int
     root_fields: int
     directives: int
-    cost: int
     introspection: bool
     suggestions: bool
 
@@ -49,7 +48,6 @@ class Limits:
             aliases=settings.max_aliases,
             root_fields=settings.max_root_fields,
             directives=settings.max_directives,
-            cost=settings.max_cost,
             introspection=settings.introspection,
             suggestions=settings.suggestions,
         )

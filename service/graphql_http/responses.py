@@ -140,7 +140,7 @@ def _masked(correlation_id: str) -> Formatted:
 
 def _log_unforeseen(error: BaseException, correlation_id: str, *, path: Iterable[str | int] | None) -> None:
     _log.error(
-        "graphql.unforeseen_error",
+        "unforeseen_error",
         correlation_id=correlation_id,
         path=".".join(map(str, path or ())),
         exc_info=error,
