@@ -46,28 +46,26 @@ class ConnectionStore:
     async def get_many(self, caller: Caller, ids: Iterable[str]) -> dict[str, ConnectionRecord]:
         """The connections of these ids, without those that are missing or not the caller's."""
         wanted = {connection_id for connection_id in ids if is_connection_id(connection_id)}
-        found = {connection_id: self._cache.get(caller.tenant_id, connection_id) for connection_id in wanted}
+        found = {each: _seen(caller, self._cache.get(caller.tenant_id, each)) for each in wanted}
         missing = [connection_id for connection_id, linked in found.items() if linked is None]
         loaded = await self._load(caller, col(ConnectionRecord.id).in_(missing)) if missing else []
-        hits = [linked for linked in found.values() if linked and is_visible(caller, linked.connection)]
-        return {linked.connection.id: linked.connection for linked in [*hits, *loaded]}
+        return {linked.connection.id: linked.connection for linked in [*found.values(), *loaded] if linked}
 
     async def get_many_by_external_id(self, caller: Caller, external_ids: Iterable[str]) -> dict[str, ConnectionRecord]:
         """The connections of these externalIds, without those that are missing or not the caller's."""
         wanted = set(storable(external_ids))
-        found = {text: self._cache.get_by_external_id(caller.tenant_id, text) for text in wanted}
+        found = {each: _seen(caller, self._cache.get_by_external_id(caller.tenant_id, each)) for each in wanted}
         missing = [external_id for external_id, linked in found.items() if linked is None]
         loaded = await self._load(caller, col(ConnectionRecord.external_id).in_(missing)) if missing else []
-        hits = [linked for linked in found.values() if linked and is_visible(caller, linked.connection)]
-        return {linked.connection.external_id: linked.connection for linked in [*hits, *loaded]}
+        return {linked.connection.external_id: linked.connection for linked in [*found.values(), *loaded] if linked}
 
     async def get_linked(self, caller: Caller, connection_id: str, *, fresh: bool = False) -> Linked:
         """A connection with its sealed credential; ``fresh`` reads past the cache. Raises :class:`NotFound`."""
-        linked = None if fresh else self._cache.get(caller.tenant_id, connection_id)
+        linked = None if fresh else _seen(caller, self._cache.get(caller.tenant_id, connection_id))
         if linked is None and is_connection_id(connection_id):
             loaded = await self._load(caller, col(ConnectionRecord.id) == connection_id)
             linked = loaded[0] if loaded else None
-        if linked is None or not is_visible(caller, linked.connection):
+        if linked is None:
             raise no_such_connection()
         return linked
 
@@ -274,6 +272,14 @@ class ConnectionStore:
         credential.fingerprint = token.fingerprint
         credential.updated_at = connection.updated_at
         session.add(credential)
+
+
+def _seen(caller: Caller, cached: Linked | None) -> Linked | None:
+    """What the cache gave, if the caller may see it. Else the database is asked, as for what is missing.
+
+    The two take equally long so.
+    """
+    return cached if cached is not None and is_visible(caller, cached.connection) else None
 
 
 def _conditions(wanted: ConnectionFilter) -> list[ColumnElement[bool]] | None:

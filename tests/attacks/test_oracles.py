@@ -1,0 +1,84 @@
+"""Foreign and missing things cannot be told apart by the work that they cause either: the database is asked alike."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from service.ids import build_user_id, new_id
+from service.tenants.caller import Role
+from tests.graph_fixture import BIG, MIDDLE, Graph
+
+BY_ID = {
+    "connection": "query ($id: ID!) { connection(id: $id) { name } }",
+    "users": "query ($id: ID!) { users(connectionIds: [$id]) { nodes { email } } }",
+    "proxy": 'query ($id: ID!) { proxy(connectionId: $id, path: "organizations/{organization}/") { result } }',
+    "write": 'mutation ($id: ID!) { proxy(connectionId: $id, method: "POST", '
+    'path: "organizations/{organization}/teams/", idempotencyKey: "k") { result } }',
+    "unlink": "mutation ($id: ID!) { unlinkConnection(id: $id) { name } }",
+}
+BY_EXTERNAL_ID = (
+    'query ($id: ID!) { _entities(representations: [{__typename: "Connection", externalId: $id}]) '
+    "{ ... on Connection { name } } }"
+)
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The SQL that any engine of the process sends meanwhile."""
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(params=["other tenant", "narrowed"])
+async def stranger(graph: Graph, request: pytest.FixtureRequest) -> tuple[Graph, str, str]:
+    """A caller, and the id and externalId of a connection that it must not see, and that is in the cache."""
+    secret = await graph.link(BIG, external_id="customer-1")
+    if request.param == "narrowed":
+        own = await graph.link(MIDDLE)
+        caller = await graph.as_role(Role.ADMIN, connection_ids=[own.id])
+    else:
+        caller = await graph.as_tenant("Other")
+    await caller.query("{ connections { totalCount } }")  # the caller is known from here on
+    await graph.query(BY_ID["connection"], id=secret.id)
+    return caller, secret.id, secret.external_id
+
+
+async def work(caller: Graph, text: str, id_: str) -> list[str]:
+    with statements() as sent:
+        await caller.send(text, id=id_)
+    return sent
+
+
+@pytest.mark.parametrize("name", BY_ID)
+async def test_a_foreign_id_is_looked_up_like_a_missing_one(stranger: tuple[Graph, str, str], name: str) -> None:
+    caller, connection_id, _ = stranger
+    there = await work(caller, BY_ID[name], connection_id)
+    nowhere = await work(caller, BY_ID[name], new_id("con"))
+    assert there == nowhere
+    assert there
+
+
+async def test_a_foreign_external_id_is_looked_up_like_a_missing_one(stranger: tuple[Graph, str, str]) -> None:
+    caller, _, external_id = stranger
+    there, nowhere = await work(caller, BY_EXTERNAL_ID, external_id), await work(caller, BY_EXTERNAL_ID, "customer-2")
+    assert there == nowhere
+    assert there
+
+
+async def test_a_foreign_user_is_looked_up_like_a_missing_one(stranger: tuple[Graph, str, str]) -> None:
+    caller, connection_id, _ = stranger
+    text = "query ($id: ID!) { user(id: $id) { email } }"
+    there = await work(caller, text, build_user_id(connection_id, "1"))
+    assert there == await work(caller, text, build_user_id(new_id("con"), "1"))
+    assert there
