@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar, cast
 
@@ -200,6 +200,8 @@ class Exchange:
         try:
             opened = await self._send(call, token)
             answer = await receive(opened)
+            if isinstance(answer, Response) and answer.status >= 300:
+                answer = cast("A", _without_token(answer, token))
         except _NoAnswer:
             course.is_sending = False
             breaker.fail(loop.time())
@@ -282,6 +284,16 @@ class Exchange:
 
 def _may_be_renewed(call: Call, answer: Response | OpenResponse) -> bool:
     return call.can_be_repeated and isinstance(answer, Response) and is_cured_by_token(answer.body)
+
+
+def _without_token(answer: Response, token: Token) -> Response:
+    """A refusal that does not quote the token, as a server that echoes requests would; whoever reads it has none."""
+    secret = token.value.encode("latin-1", "replace")
+    is_quoted = secret in answer.body or any(token.value in value for value in answer.headers.values())
+    if not token.value or not is_quoted:
+        return answer
+    headers = {name: value.replace(token.value, "[removed]") for name, value in answer.headers.items()}
+    return replace(answer, headers=headers, body=answer.body.replace(secret, b"[removed]"))
 
 
 async def _renew(tokens: TokenSource, rejected: Token) -> Token | None:

@@ -9,6 +9,9 @@ _PART = re.compile(r"""<[^<>]*>((?:\s*;\s*[A-Za-z]+\s*=\s*(?:"[^"]*"|[^\s",;'}]+
 _ATTRIBUTE = re.compile(r""";\s*([A-Za-z]+)\s*=\s*(?:"([^"]*)"|([^\s",;'}]+))""")
 _LONGEST_HEADER = 8192
 _LONGEST_CURSOR = 200
+# A cursor is written into our own `Link` headers, which common clients cut at `, <` even inside of quotes: a hostile
+# Sentry's cursor would name them a URL to send their key to.
+_URL_ENDS = frozenset("<>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,6 @@ def parse_link(header: str | None) -> PageLinks:
     for attributes in _PART.findall(header):
         values = {name.lower(): quoted or bare for name, quoted, bare in _ATTRIBUTE.findall(attributes)}
         cursor = values.get("cursor", "")
-        if cursor and len(cursor) <= _LONGEST_CURSOR and cursor.isprintable():
+        if cursor and len(cursor) <= _LONGEST_CURSOR and cursor.isprintable() and not _URL_ENDS & set(cursor):
             found.setdefault(values.get("rel", ""), PageLink(cursor, results=values.get("results") == "true"))
     return PageLinks(found.get("previous"), found.get("next"))

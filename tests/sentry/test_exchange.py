@@ -580,3 +580,24 @@ async def test_every_call_is_observed_once_without_names_in_it(
     assert (one.host, one.template, one.method) == ("127.0.0.1", "organizations/{}/members/", "GET")
     assert (one.outcome, one.attempts) == (outcome, attempts)
     assert one.seconds > 0
+
+
+# --- a server that quotes what it was sent ---
+
+
+@pytest.mark.parametrize("status", ["302 X", "400 X", "401 X", "403 X", "404 X", "500 X", "503 X"])
+@pytest.mark.parametrize("token", ["a" * 64, "an-opaque.token_of~no/known+form", "sntryu_" + "5a" * 32])
+async def test_a_refusal_that_quotes_the_token_is_handed_on_without_it(status: str, token: str) -> None:
+    said = {"detail": f"Bad credential: {token}", "field": [token]}
+    quoting = json_answer(said, status=status, headers={"X-Sentry-Error": token, "Location": f"/x?{token}"})
+    async with serve(quoting) as upstream, client_for(upstream.origin, attempts=1) as client:
+        account = account_of(upstream.origin, tokens=Tokens(token, fresh=UpstreamUnauthorized("none")))
+        written: list[str] = []
+        for call in (client.get(account, PATH), client.send(account, "POST", PATH, body=b"{}")):
+            try:
+                written.append(repr(await call))
+            except ServiceError as error:
+                written.append(f"{error.message} {error.extensions()}")
+    assert len(written) == 2
+    assert not any(token in text for text in written)
+    assert dict(upstream.requests[0].headers)["authorization"] == f"Bearer {token}"
