@@ -29,27 +29,14 @@ class MemberEmail(Payload, frozen=True, rename=None):
     is_verified: bool = False
 
 
-class Avatar(Payload, frozen=True):
-    """Where a user's picture comes from."""
-
-    avatar_type: str | None = None
-    avatar_url: str | None = None
-
-
 class MemberUser(Payload, frozen=True):
     """The account of a member who has joined; ``id`` is the user id, which issues and webhooks name."""
 
     id: str
-    name: str | None = None
     username: str | None = None
-    email: str | None = None
     avatar_url: str | None = None
-    avatar: Avatar | None = None
-    is_active: bool | None = None
-    is_suspended: bool | None = None
     has2fa: bool | None = None
     emails: list[MemberEmail] | None = None
-    date_joined: Instant | None = None
     last_login: Instant | None = None
     last_active: Instant | None = None
 
@@ -92,11 +79,8 @@ class Member(Payload, frozen=True):
     expired: bool = False
     flags: Mapping[str, bool] | None = None
     date_created: Instant | None = None
-    invite_status: str | None = None
-    inviter_name: str | None = None
     group_org_roles: list[GroupRole] | None = None
     team_role: str | None = None
-    team_slug: str | None = None
 
 
 class MemberDetail(Payload, frozen=True):
@@ -111,14 +95,12 @@ class MemberDetail(Payload, frozen=True):
 
 
 class Team(Payload, frozen=True):
-    """A row of ``organizations/{}/teams/``. ``org_role`` is the role it gives its members (Sentry 23.7)."""
+    """A row of ``organizations/{}/teams/``."""
 
     id: str
     slug: str
     name: str | None = None
     member_count: int | None = None
-    date_created: Instant | None = None
-    org_role: str | None = None
 
 
 class Project(Payload, frozen=True):
@@ -126,24 +108,21 @@ class Project(Payload, frozen=True):
 
     id: str
     slug: str
-    name: str | None = None
 
 
 class OrganizationLinks(Payload, frozen=True):
     """Where an organization lives."""
 
     region_url: str | None = None
-    organization_url: str | None = None
 
 
 class Organization(Payload, frozen=True):
-    """A row of ``organizations/``, or ``organizations/{}/``, which alone has the list of roles."""
+    """A row of ``organizations/``, or ``organizations/{}/``."""
 
     id: str
     slug: str
     name: str | None = None
     links: OrganizationLinks | None = None
-    org_role_list: list[Role] | None = None
 
 
 class TokenGrant(Payload, frozen=True):
@@ -153,18 +132,14 @@ class TokenGrant(Payload, frozen=True):
 
 
 class RootUser(Payload, frozen=True):
-    """Who a credential acts for."""
+    """Who a credential acts for; an integration's proxy user has no address."""
 
-    id: str
-    name: str | None = None
     email: str | None = None
-    username: str | None = None
 
 
 class ApiRoot(Payload, frozen=True):
     """``/api/0/``: answers 200 to anybody; only with ``auth`` is the credential valid."""
 
-    version: str | None = None
     auth: TokenGrant | None = None
     user: RootUser | None = None
 
@@ -172,7 +147,6 @@ class ApiRoot(Payload, frozen=True):
 class Region(Payload, frozen=True):
     """A region of sentry.io in which the user has organizations."""
 
-    name: str
     url: str
 
 
@@ -180,13 +154,6 @@ class Regions(Payload, frozen=True):
     """``users/me/regions/``."""
 
     regions: list[Region]
-
-
-class SentryApp(Payload, frozen=True):
-    """An integration."""
-
-    slug: str
-    uuid: str | None = None
 
 
 class OrganizationSlug(Payload, frozen=True):
@@ -198,10 +165,7 @@ class OrganizationSlug(Payload, frozen=True):
 class Installation(Payload, frozen=True):
     """``sentry-app-installations/{}/``."""
 
-    uuid: str
-    app: SentryApp
     organization: OrganizationSlug
-    status: str | None = None
 
 
 def decode(body: bytes, kind: type[T]) -> T:
@@ -209,8 +173,8 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return _decoder(kind).decode(body)  # type: ignore[no-any-return,arg-type]  # kept by type, which mypy cannot say
     except msgspec.ValidationError as error:
-        place = str(error).rpartition(" - at ")[2]
-        raise UpstreamInvalid(f"Sentry's answer has another shape than expected, at {place[:100]}.") from None
+        _, _, place = str(error).partition(" - at ")  # none where it is the whole
+        raise UpstreamInvalid(f"Sentry's answer has another shape than expected, at {place[:100] or '`$`'}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UpstreamInvalid("Sentry's answer is not valid JSON.") from None
 

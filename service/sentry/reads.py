@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import msgspec
-
 from service.errors import UpstreamInvalid
 from service.sentry.client import Account, Query, SentryClient
 from service.sentry.paths import ApiPath
@@ -31,18 +29,16 @@ _MOST_PAGES = 100
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A slice of one of Sentry's lists. ``page_cursor`` is the one that fetched it; None is the first page."""
+    """A slice of one of Sentry's lists: its ``items``, and the untouched ``body`` that they were read from.
+
+    ``page_cursor`` is the cursor that fetched it; None is the first page.
+    """
 
     items: list[T]
     body: bytes
     page_cursor: str | None
     next_cursor: str | None
     previous_cursor: str | None
-
-    @property
-    def raw(self) -> list[msgspec.Raw]:
-        """Each item's untouched JSON, in the order of ``items``; scanned anew on each use."""
-        return decode(self.body, list[msgspec.Raw])
 
 
 async def fetch_page(
@@ -53,17 +49,15 @@ async def fetch_page(
     query: Query = (),
     *,
     cursor: str | None = None,
-    page_size: int = PAGE_SIZE,
-    control: bool = False,
 ) -> Page[T]:
     """One page of any list that Sentry pages with ``per_page`` and ``cursor``.
 
     Raises :class:`UpstreamInvalid` where the answer is not a list of ``kind``, and what :meth:`SentryClient.get` does.
     """
-    parameters = [*query, ("per_page", str(page_size))]
+    parameters = [*query, ("per_page", str(PAGE_SIZE))]
     if cursor is not None:
         parameters.append(("cursor", cursor))
-    response = await client.get(account, path, parameters, control=control)
+    response = await client.get(account, path, parameters)
     after, before = response.links.next, response.links.previous
     return Page(
         items=decode(response.body, list[kind]),  # type: ignore[valid-type]  # a type made at run time
@@ -74,9 +68,7 @@ async def fetch_page(
     )
 
 
-async def fetch_all(
-    client: SentryClient, account: Account, kind: type[T], path: ApiPath, query: Query = (), *, control: bool = False
-) -> list[T]:
+async def fetch_all(client: SentryClient, account: Account, kind: type[T], path: ApiPath, query: Query = ()) -> list[T]:
     """Every item of a list, page by page.
 
     Raises :class:`UpstreamInvalid` where the list has no end: more than 10 000 items, or a cursor that comes again.
@@ -86,7 +78,7 @@ async def fetch_all(
     cursor: str | None = None
     while cursor not in walked and len(walked) < _MOST_PAGES:
         walked.add(cursor)
-        page = await fetch_page(client, account, kind, path, query, cursor=cursor, control=control)
+        page = await fetch_page(client, account, kind, path, query, cursor=cursor)
         items += page.items
         cursor = page.next_cursor
         if cursor is None:
@@ -100,7 +92,6 @@ async def fetch_members(
     *,
     query: str | None = None,
     cursor: str | None = None,
-    page_size: int = PAGE_SIZE,
     team: str | None = None,
 ) -> Page[Member]:
     """A page of the organization's members, or of one team's (by slug), in the order of member ids.
@@ -113,7 +104,7 @@ async def fetch_members(
         else ApiPath.of("teams", account.organization, team, "members")
     )
     search = [("query", query)] if query is not None else []
-    return await fetch_page(client, account, Member, path, search, cursor=cursor, page_size=page_size)
+    return await fetch_page(client, account, Member, path, search, cursor=cursor)
 
 
 async def fetch_member_detail(client: SentryClient, account: Account, member_id: str) -> tuple[MemberDetail, bytes]:
