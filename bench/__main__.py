@@ -23,6 +23,9 @@ from typing import Any
 
 import psutil
 
+from bench import neighbours
+from bench.neighbours import Tenant
+
 REPOSITORY = Path(__file__).parent.parent
 USER = (
     "id connectionId externalId name username email status isEmailVerified isTwoFactorEnabled avatarUrl "
@@ -121,20 +124,18 @@ def running(*command: str, port: int, env: dict[str, str] | None = None) -> Iter
         child.wait(20)
 
 
-def set_up_product(upstream: str, folder: Path) -> tuple[dict[str, str], str, str]:
-    """A tenant with a key and the upstream linked, by the command line: environment, key and connection id."""
-    env = {
-        "SENTRY_GRAPH_DATABASE_URL": f"sqlite:///{folder}/bench.db",
-        "SENTRY_GRAPH_KEYRING_FILE": f"{folder}/keyring.json",
-        "SENTRY_GRAPH_EGRESS_ALLOW": json.dumps([upstream]),
-        "SENTRY_GRAPH_LOG_LEVEL": "warning",
-    }
+@dataclass(frozen=True)
+class Setup:
+    """The product's folder, prepared by its own command line."""
 
-    def command(*arguments: str, token: str = "") -> Any:
+    env: dict[str, str]
+
+    def command(self, *arguments: str, token: str = "") -> Any:
+        """Run a command of the product; its JSON where it prints some."""
         done = subprocess.run(
             [sys.executable, "-m", "service", *arguments],
             cwd=REPOSITORY,
-            env={**os.environ, **env},
+            env={**os.environ, **self.env},
             input=token,
             capture_output=True,
             text=True,
@@ -144,12 +145,27 @@ def set_up_product(upstream: str, folder: Path) -> tuple[dict[str, str], str, st
             raise SystemExit(f"{' '.join(arguments)}: {done.stderr}")
         return json.loads(done.stdout) if "--json" in arguments else None
 
-    command("keys", "init")
-    command("migrate")
-    command("tenants", "create", "Bench", "--id", "bench")
-    key = command("api-keys", "create", "bench", "bench", "--role", "admin", "--json")
-    linked = command("link", "--tenant", "bench", "--origin", upstream, "--json", token="sntryu_" + "b" * 64 + "\n")
-    return env, _find(key, "key"), _find(linked, "id")
+    def add_tenant(self, name: str, upstream: str, port: int) -> Tenant:
+        """A tenant with a key and an upstream linked."""
+        self.command("tenants", "create", name, "--id", name)
+        key = self.command("api-keys", "create", name, "bench", "--role", "admin", "--json")
+        linked = self.command("link", "--tenant", name, "--origin", upstream, "--json", token=f"sntryu_{'b' * 64}\n")
+        return Tenant(port, _find(key, "key"), _find(linked, "id"))
+
+
+def set_up_product(upstreams: list[str], folder: Path) -> Setup:
+    """A keyring and an empty database that may call the upstreams."""
+    setup = Setup(
+        {
+            "SENTRY_GRAPH_DATABASE_URL": f"sqlite:///{folder}/bench.db",
+            "SENTRY_GRAPH_KEYRING_FILE": f"{folder}/keyring.json",
+            "SENTRY_GRAPH_EGRESS_ALLOW": json.dumps(upstreams),
+            "SENTRY_GRAPH_LOG_LEVEL": "warning",
+        }
+    )
+    setup.command("keys", "init")
+    setup.command("migrate")
+    return setup
 
 
 def _find(answer: Any, name: str) -> str:
@@ -222,24 +238,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=8, help="interleaved rounds (8)")
     arguments = parser.parse_args()
-    upstream_port, product_port, stock_port = free_port(), free_port(), free_port()
-    upstream = f"http://127.0.0.1:{upstream_port}"
+    upstream_port, sick_port, product_port, stock_port = (free_port() for _ in range(4))
+    upstream, sick_upstream = (f"http://127.0.0.1:{port}" for port in (upstream_port, sick_port))
     with (
         tempfile.TemporaryDirectory() as folder,
         running("-m", "bench.upstream", str(upstream_port), port=upstream_port),
+        running("-m", "bench.upstream", str(sick_port), port=sick_port),
         running("-m", "bench.stock", str(stock_port), upstream, port=stock_port) as stock_process,
     ):
-        env, key, connection_id = set_up_product(upstream, Path(folder))
-        with running("-m", "service", "serve", "--port", str(product_port), port=product_port, env=env) as process:
-            user_id = f"usr_{connection_id.removeprefix('con_')}_{{}}"
+        setup = set_up_product([upstream, sick_upstream], Path(folder))
+        healthy = setup.add_tenant("healthy", upstream, product_port)
+        sick = setup.add_tenant("sick", sick_upstream, product_port)
+        kill(sick_port)
+        with running(
+            "-m", "service", "serve", "--port", str(product_port), port=product_port, env=setup.env
+        ) as process:
             product = Contender(
-                "product", product_port, process, f"Authorization: Bearer {key}\r\n", user_id, connection_id
+                "product",
+                product_port,
+                process,
+                f"Authorization: Bearer {healthy.key}\r\n",
+                f"usr_{healthy.connection_id.removeprefix('con_')}_{{}}",
+                healthy.connection_id,
             )
             stock = Contender("stock", stock_port, stock_process, "", f"usr_{'0' * 26}_{{}}", f"con_{'0' * 26}")
             asyncio.run(measure([stock, product], arguments.rounds))
             asyncio.run(send(product, product.body(WORKLOADS[0]), 256, 64))
             reached = report(product, stock, process.memory_info().rss / 2**20)
+            latencies = asyncio.run(neighbours.measure(healthy, sick, arguments.rounds))
+            print(latencies.report())
+            reached &= neighbours.p99(latencies.beside) <= 1.2 * neighbours.p99(latencies.alone)
     sys.exit(0 if reached else 1)
+
+
+def kill(port: int) -> None:
+    """Make an upstream take requests and answer none from now on."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /dead HTTP/1.1\r\n\r\n")
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A static upstream in a process of its own: canned answers by path, on the barest of servers, so that it never limits.
 
-``python -m bench.upstream PORT``
+``python -m bench.upstream PORT``; after a request for ``/dead`` it takes requests and answers none.
 """
 
 import asyncio
@@ -41,6 +41,8 @@ def build_answers(url: str) -> list[tuple[bytes, bytes]]:
 class Upstream(asyncio.Protocol):
     """Answers each request head with the bytes for its path. Requests have no bodies."""
 
+    is_dead = False
+
     def __init__(self, answers: list[tuple[bytes, bytes]]) -> None:
         self._answers = answers
         self._exact = dict(answers)
@@ -55,6 +57,10 @@ class Upstream(asyncio.Protocol):
         *heads, self._pending = (self._pending + data).split(b"\r\n\r\n")
         for head in heads:
             path = head.split(b" ", 2)[1].split(b"?", 1)[0]
+            if path == b"/dead":
+                Upstream.is_dead = True
+            if Upstream.is_dead:
+                continue
             answer = self._exact.get(path)
             if answer is None:
                 answer = next((each for prefix, each in self._answers if path.startswith(prefix)), self._answers[-1][1])
