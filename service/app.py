@@ -83,6 +83,7 @@ class Runtime:
             max_bytes=settings.upstream_max_bytes,
             user_agent=f"sentry-graph/{__version__}",
             observe=observer.sentry_call,
+            tenant_calls=max(1, settings.upstream_connections // 2),
         )
         connections = ConnectionStore(database)
         accounts = AccountSource(connections, vault, last_used)

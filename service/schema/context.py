@@ -45,6 +45,7 @@ class Context:
         self.services = services
         self.loaders = Loaders(caller, services)
         self.wants_rate_limits = wants_rate_limits
+        services.client.begin_request()
 
     @property
     def extensions(self) -> Mapping[str, Any]:

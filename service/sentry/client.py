@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from service.sentry.bodies import BodyDecoder
 from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
 from service.sentry.exchange import Exchange
+from service.sentry.fairness import ByteBudget, current, spend
 from service.sentry.headers import select_request_headers
 from service.sentry.limits import RateLimitState
 from service.sentry.links import PageLinks
@@ -56,7 +57,8 @@ class SentryClient:
     """Calls Sentry for accounts, on one event loop.
 
     ``deadline`` is the seconds that a call may take with all its waiting and ``attempts``; ``max_bytes`` bounds a
-    decoded answer, unless it is streamed. ``observe`` is told of every call and must not block. Beside the errors that
+    decoded answer, unless it is streamed. ``tenant_calls`` is how many calls and streams of one tenant may be under way
+    at one Sentry; more wait. ``observe`` is told of every call and must not block. Beside the errors that
     each method names, all raise :class:`EgressRefused`, :class:`UpstreamTimeout`, :class:`UpstreamUnavailable`,
     :class:`UpstreamInvalid`, :class:`UpstreamTooLarge`, :class:`RateLimited` where Sentry was not even asked, and what
     the account's ``tokens`` raise.
@@ -72,11 +74,19 @@ class SentryClient:
         max_bytes: int,
         user_agent: str,
         observe: Callable[[CallObservation], None] | None = None,
+        tenant_calls: int = 50,
     ) -> None:
         self._transport = transport
+        self._max_bytes = max_bytes
         self._deadline = deadline
         self._exchange = Exchange(
-            transport, policy=policy, deadline=deadline, attempts=attempts, max_bytes=max_bytes, observe=observe
+            transport,
+            policy=policy,
+            deadline=deadline,
+            attempts=attempts,
+            max_bytes=max_bytes,
+            observe=observe,
+            tenant_calls=tenant_calls,
         )
         self._user_agent = user_agent
         self._read_headers = self._build_headers({"accept": "application/json"})
@@ -169,6 +179,10 @@ class SentryClient:
         """What Sentry last said of the credential's limits, to any of its calls."""
         return self._exchange.rate_limit(account)
 
+    def begin_request(self) -> None:
+        """Bound what the present task and those it starts read in all: five of the largest answers."""
+        current.set(ByteBudget(5 * self._max_bytes))
+
     async def aclose(self) -> None:
         """Break off the reads under way and close all connections."""
         await self._reads.aclose()
@@ -178,7 +192,17 @@ class SentryClient:
         key = (account.tenant_id, account.connection_id, account.fingerprint, origin, path, tuple(query))
         url = build_url(origin, path, query)
         call = Call(account, origin, "GET", path.template, url, self._read_headers)
-        return await self._reads.run(key, lambda: self._exchange.fetch(call))
+        has_started = False
+
+        def start() -> Awaitable[Response]:
+            nonlocal has_started
+            has_started = True
+            return self._exchange.fetch(call)
+
+        response = await self._reads.run(key, start)
+        if not has_started:  # who did has counted the bytes as they came
+            spend(len(response.body))
+        return response
 
     def _build_call(
         self,

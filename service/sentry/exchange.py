@@ -25,6 +25,7 @@ from service.sentry.bodies import BodyDecoder
 from service.sentry.breaker import Breaker
 from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
+from service.sentry.fairness import Shares, TurnStream, spend
 from service.sentry.gate import Gate
 from service.sentry.headers import find_request_id, select_response_headers
 from service.sentry.limits import RateLimitState, parse_rate_limit
@@ -59,6 +60,7 @@ class _Course:
     budget: RetryBudget
     breaker: Breaker
     gate: Gate
+    share: asyncio.Semaphore
     attempts: int = 0
     is_sending: bool = False
 
@@ -75,6 +77,7 @@ class Exchange:
         attempts: int,
         max_bytes: int,
         observe: Callable[[CallObservation], None] | None,
+        tenant_calls: int = 50,
     ) -> None:
         self._transport = transport
         self._policy = policy
@@ -82,6 +85,7 @@ class Exchange:
         self._attempts = attempts
         self._max_bytes = max_bytes
         self._observe = observe
+        self._shares = Shares(tenant_calls)
         self._budgets: LRUCache[Origin, RetryBudget] = LRUCache(_KEPT)
         self._breakers: LRUCache[tuple[Origin, str], Breaker] = LRUCache(_KEPT)
         self._gates: LRUCache[tuple[Origin, str, str, str], Gate] = LRUCache(_KEPT)
@@ -139,7 +143,7 @@ class Exchange:
         gate = self._gates.get(bucket)
         if gate is None:
             gate = self._gates[bucket] = Gate()
-        return _Course(ends, budget, breaker, gate)
+        return _Course(ends, budget, breaker, gate, self._shares.of(origin, account.tenant_id))
 
     async def _repeat(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course) -> A:
         course.budget.earn()
@@ -186,11 +190,32 @@ class Exchange:
         self, call: Call, token: Token, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course
     ) -> A:
         loop = asyncio.get_running_loop()
-        gate, breaker = course.gate, course.breaker
+        gate = course.gate
         wait = gate.wait()
         if wait is not None and loop.time() + wait >= course.ends:
             raise RateLimited("Sentry's rate limit is used up for longer than this call may wait.", retry_after=wait)
         serial = await gate.enter()
+        try:
+            await course.share.acquire()
+        except asyncio.CancelledError:
+            gate.abandon()
+            raise
+        keeps_turn = False
+        try:
+            answer = await self._attempt_in_turn(call, token, receive, course, serial)
+            keeps_turn = isinstance(answer, OpenResponse)
+        finally:
+            if not keeps_turn:
+                course.share.release()
+        if isinstance(answer, OpenResponse):
+            return cast("A", replace(answer, stream=TurnStream(answer.stream, course.share)))
+        return answer
+
+    async def _attempt_in_turn(
+        self, call: Call, token: Token, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course, serial: int
+    ) -> A:
+        loop = asyncio.get_running_loop()
+        gate, breaker = course.gate, course.breaker
         pause = breaker.admit(loop.time())
         if pause > 0.0:
             gate.abandon()
@@ -260,7 +285,9 @@ class Exchange:
         try:
             decoder = BodyDecoder(opened.coding, max_bytes=self._max_bytes)
             async for data in opened.stream:
-                pieces.extend(decoder.feed(data))
+                for piece in decoder.feed(data):
+                    spend(len(piece))
+                    pieces.append(piece)
             decoder.finish()
         except (httpx.RemoteProtocolError, UpstreamInvalid):
             raise _NoAnswer(Failure.GARBLED, opened.status) from None
