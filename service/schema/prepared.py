@@ -4,11 +4,11 @@ from service.schema.graphiql.page import PreparedQuery
 
 PREPARED = (
     PreparedQuery(
-        """# Users of every linked Sentry account, as one list. Press the play button.
+        """# The users of all linked Sentry accounts, as one list.
+# Press the play button to run it.
 query Users {
   users(first: 10) {
     edges {
-      cursor
       node {
         id
         name
@@ -26,13 +26,18 @@ query Users {
 """
     ),
     PreparedQuery(
-        """# Anything in Sentry: its API one to one, with the connection's own credential.
+        """# Anything in Sentry: its API, one to one,
+# with the connection's own credential.
 query Issues {
   connections(first: 1) {
     nodes {
       name
       organization { slug }
-      proxy(path: "organizations/{organization}/issues/", query: [{ name: "project", value: "-1" }], first: 5) {
+      proxy(
+        path: "organizations/{organization}/issues/"
+        query: [{ name: "project", value: "-1" }]
+        first: 5
+      ) {
         statusCode
         resultCount
         totalCount
@@ -45,7 +50,7 @@ query Issues {
 """
     ),
     PreparedQuery(
-        """# The linked accounts, and what their credentials do not reach.
+        """# The linked accounts, and what their tokens do not reach.
 query Connections {
   connections {
     totalCount
@@ -67,9 +72,17 @@ query Connections {
 """
     ),
     PreparedQuery(
-        """# Link a Sentry account by a token. With several organizations the error names them: set `organization`.
+        """# Link a Sentry account: put its token into the variables.
+# Where it reaches several organizations, the error names them:
+# choose by `organization`.
 mutation Link($token: String!) {
-  linkConnection(input: { token: $token, origin: "https://sentry.io", externalId: "my-first-customer" }) {
+  linkConnection(
+    input: {
+      token: $token
+      origin: "https://sentry.io"
+      externalId: "my-first-customer"
+    }
+  ) {
     id
     name
     organization { slug }

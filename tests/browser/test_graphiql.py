@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,37 +7,16 @@ from starlette.routing import Route
 
 from service.schema.graphiql.install import install
 from service.schema.graphiql.page import PreparedQuery, create_graphiql
-from tests.browser.chromium import Tab, find_chromium, open_tab
+from tests.browser.chromium import Tab
+from tests.browser.graphiql import EVIL, run_first_query
 from tests.graphql_http.small_graph import make_app
 from tests.serving import free_port, serve
 
 KEY = "demo-tenant"
-EVIL = "evil.example"
 QUERIES = [
     PreparedQuery("# Say hello.\nquery Hello {\n  hello\n}\n"),
     PreparedQuery("query People($first: Int) {\n  people(first: $first) { nodes { name } }\n}\n", {"first": 3}),
 ]
-RUN = "document.querySelector('.graphiql-execute-button')"
-RESULT = "document.querySelector('.result-window').innerText.replaceAll('\u200b', '').trim()"
-
-
-async def run_first_query(tab: Tab, url: str) -> str:
-    """Open GraphiQL and click its run button, as a newcomer does; the result's text."""
-    await tab.open(url)
-    await tab.wait_for(f"{RUN} !== null")
-    await tab.evaluate(f"{RUN}.click()")
-    result: str = await tab.wait_for(RESULT)
-    return result
-
-
-@pytest.fixture(scope="module")
-def program(request: pytest.FixtureRequest) -> str:
-    found = find_chromium()
-    if found is None:
-        terminal = request.config.get_terminal_writer()
-        terminal.line("\nNO BROWSER TESTS: there is no Chromium here (apt-get install chromium)", red=True)
-        pytest.skip("there is no Chromium here")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +25,6 @@ def port() -> Iterator[int]:
     chosen = free_port()
     with serve(make_app(graphiql=True, introspection=True, queries=QUERIES, demo_key=KEY, port=chosen), port=chosen):
         yield chosen
-
-
-@pytest.fixture
-async def tab(program: str) -> AsyncIterator[Tab]:
-    async with open_tab(
-        program, f"--host-resolver-rules=MAP {EVIL} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    ) as one:
-        yield one
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -35,12 +35,14 @@ def npm_ci(folder: Path) -> None:
             "--no-audit",
             "--no-fund",
             "--loglevel=error",
+            "--no-progress",
             "--update-notifier=false",
         ],
         cwd=folder,
         check=True,
         env={**os.environ, "PATH": os.pathsep.join((str(node.parent), os.environ.get("PATH", "")))},
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # what goes wrong is said on standard error
     )
 
 

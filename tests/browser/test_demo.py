@@ -1,0 +1,81 @@
+"""The demo as a newcomer meets it: a process of its own, and a browser that clicks."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.settings import PREFIX
+from tests.browser.chromium import Tab
+from tests.browser.graphiql import RESULT, RUN, run_first_query
+from tests.serving import free_port
+
+
+@asynccontextmanager
+async def run_demo(folder: Path, port: int) -> AsyncIterator[Process]:
+    """`python -m service demo` on data of its own, from the moment that it answers."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    ours = {"DATABASE_URL": f"sqlite:///{folder}/demo.db", "KEYRING_FILE": f"{folder}/keyring.json"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "demo", "--port", str(port)),
+        env=inherited | {PREFIX + name: value for name, value in ours.items()},
+        stdout=PIPE,
+        stderr=DEVNULL,
+    )
+    try:
+        async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(30):
+            while True:
+                try:
+                    await http.get(f"http://127.0.0.1:{port}/health")
+                    break
+                except httpx.TransportError:
+                    assert process.returncode is None, "the demo has ended"
+                    await asyncio.sleep(0.05)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def run_tab(tab: Tab, title: str) -> Any:
+    """Turn to one of GraphiQL's tabs and click its run button; the answer's data."""
+    names = "[...document.querySelectorAll('.graphiql-tab button')]"
+    await tab.evaluate(f"{names}.find(one => one.innerText.trim() === {title!r}).click()")
+    await tab.wait_for(f"localStorage.getItem('graphiql:operationName') === '{title}'")  # it takes 0.1 s to see it
+    await tab.evaluate(f"{RUN}.click()")
+    return data_of(await tab.wait_for(RESULT))
+
+
+def data_of(answer: str) -> Any:
+    document = json.loads(answer)
+    assert "errors" not in document, answer
+    return document["data"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_the_prepared_queries_work_on_the_first_click(tab: Tab, tmp_path: Path, host: str) -> None:
+    port = free_port()
+    async with run_demo(tmp_path, port) as demo:
+        users = data_of(await run_first_query(tab, f"http://{host}:{port}/graphql"))["users"]
+        assert len(users["edges"]) == 10
+        assert users["failures"] == []
+        [connection] = (await run_tab(tab, "Issues"))["connections"]["nodes"]
+        assert connection["proxy"]["statusCode"] == 200
+        assert len(connection["proxy"]["result"]) == connection["proxy"]["resultCount"] == 5
+        assert (await run_tab(tab, "Connections"))["connections"]["totalCount"] == 1
+        assert tab.problems == []
+
+        demo.send_signal(signal.SIGINT)
+        output, _ = await demo.communicate()
+        assert f"http://127.0.0.1:{port}/graphql" in output.decode()
+        assert demo.returncode == 0
