@@ -2,7 +2,7 @@
 
 ``SENTRY_TEST_URL``              its address
 ``SENTRY_TEST_TOKEN``            an owner's or manager's token with all the :read scopes
-``SENTRY_TEST_ORG``              the organization's slug; by default the first one listed
+``SENTRY_TEST_ORG``              the organization's slug; by default the one with the most projects
 ``SENTRY_TEST_MANNER``           ``23.7`` or ``latest`` (the default)
 ``SENTRY_TEST_LIMITED_TOKEN``    a token without member:read
 ``SENTRY_TEST_EXPIRED_TOKEN``    a token that has expired
@@ -23,13 +23,21 @@ from service.sandbox.world import DEMO_TOKENS, Manner
 from tests.contract.server import Kind, Server
 
 _URL = os.environ.get("SENTRY_TEST_URL", "").rstrip("/")
-_SERVERS = ["sandbox-23.7", "sandbox-latest", "real"]
+_TOKEN = os.environ.get("SENTRY_TEST_TOKEN", "")
+if _URL and not _TOKEN:
+    raise pytest.UsageError("SENTRY_TEST_URL is set: set SENTRY_TEST_TOKEN, too.")
+_SERVERS = ["sandbox-23.7", "sandbox-latest", *(["real"] if _URL else [])]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "contract" in item.path.parts:
             item.add_marker("contract")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _URL:
+        terminalreporter.write_line("No real Sentry was asked: set SENTRY_TEST_URL and SENTRY_TEST_TOKEN to ask one.")
 
 
 def _of_sandbox(sandbox: Sandbox, manner: Manner, *, is_strict: bool = False) -> Server:
@@ -45,9 +53,7 @@ def _of_sandbox(sandbox: Sandbox, manner: Manner, *, is_strict: bool = False) ->
 
 @pytest.fixture(scope="session")
 def real_server() -> Server:
-    if not _URL or not (admin := os.environ.get("SENTRY_TEST_TOKEN")):
-        pytest.skip("SENTRY_TEST_URL and SENTRY_TEST_TOKEN name no real Sentry")
-    tokens: dict[Kind, str] = {"admin": admin}
+    tokens: dict[Kind, str] = {"admin": _TOKEN}
     others: tuple[Kind, ...] = ("limited", "expired", "internal")
     tokens |= {kind: value for kind in others if (value := os.environ.get(f"SENTRY_TEST_{kind.upper()}_TOKEN"))}
     manner = os.environ.get("SENTRY_TEST_MANNER", "latest")
@@ -55,7 +61,10 @@ def real_server() -> Server:
     server = Server(_URL, "23.7" if manner == "23.7" else "latest", tokens, os.environ.get("SENTRY_TEST_ORG", ""))
     if server.organization:
         return server
-    return replace(server, organization=server.rows("organizations/")[0]["slug"])
+    slugs = [organization["slug"] for organization in server.rows("organizations/")]
+    return replace(
+        server, organization=max(slugs, key=lambda slug: len(server.rows(f"organizations/{slug}/projects/")))
+    )
 
 
 @pytest.fixture(params=_SERVERS)

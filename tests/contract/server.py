@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
@@ -28,7 +28,7 @@ class Server:
 
     url: str
     manner: Literal["23.7", "latest"]
-    tokens: Mapping[Kind, str]
+    tokens: Mapping[Kind, str] = field(repr=False)
     organization: str
     is_strict: bool = False
 
