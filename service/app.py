@@ -22,7 +22,7 @@ from service.connections.vault import Vault
 from service.db import Database
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
-from service.errors import ConfigurationError, StorageUnavailable
+from service.errors import BadInput, ConfigurationError, StorageUnavailable
 from service.graphql_http.endpoint import create_graphql_routes
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
@@ -74,7 +74,7 @@ class Runtime:
         vault = Vault(keyring)
         last_used = LastUsed(database)
         observer = Observer.create(settings, version=__version__)
-        policy = EgressPolicy(map(Origin.parse, settings.egress_allow))
+        policy = EgressPolicy(map(_parse_allowed_origin, settings.egress_allow))
         client = SentryClient(
             create_transport(policy, limit=settings.upstream_connections),
             policy=policy,
@@ -142,6 +142,15 @@ class Runtime:
             await self.services.proxy.idempotency.purge()
         except StorageUnavailable as error:
             _log.warning("answers_not_purged", error=error.message)
+
+
+def _parse_allowed_origin(text: str) -> Origin:
+    try:
+        return Origin.parse(text)
+    except BadInput:
+        raise ConfigurationError(
+            "SENTRY_GRAPH_EGRESS_ALLOW: list origins such as http://sentry.internal:9000, with their scheme"
+        ) from None
 
 
 async def _check_keys(database: Database, keyring: Keyring) -> None:

@@ -117,7 +117,8 @@ class Database:
     def serving_lock(self) -> Iterator[None]:
         """Hold the right to serve a SQLite file, which one process has at a time. PostgreSQL needs none.
 
-        The kernel releases it when the process ends, however that happens. Raises :class:`ConfigurationError`.
+        The kernel releases it when the process ends, however that happens. Raises :class:`ConfigurationError` where
+        another process holds it, or the folder cannot be written.
         """
         if self._path is None:
             yield
@@ -176,8 +177,14 @@ class Database:
 
 
 def _create_privately(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be made or written: {error.strerror}",
+            cure="Point SENTRY_GRAPH_DATABASE_URL to a file in a folder that this user may write to.",
+        ) from None
 
 
 def _was_undone(error: BaseException) -> bool:

@@ -168,6 +168,7 @@ class Settings(BaseSettings):
     metrics: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
     metrics_token: str | None = Field(
         default=None,
+        min_length=1,
         repr=False,
         description="A bearer token that /metrics asks for; without one it answers loopback only.",
     )
@@ -182,8 +183,15 @@ class Settings(BaseSettings):
     @classmethod
     def _origins_are_exact(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            if "*" in origin or not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+            if "*" in origin or origin.count("/") != 2 or not _is_web_address(origin):
                 raise ValueError("list exact origins such as https://app.example, without a path or *")
+        return value
+
+    @field_validator("public_url", "otel_endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not _is_web_address(value):
+            raise ValueError("use an address such as https://graph.example, without a user name, query or fragment")
         return value
 
     @field_validator("database_url")
@@ -225,10 +233,27 @@ def read_settings(mode: Mode = Mode.SERVE, **overrides: Any) -> Settings:
         name = str(error).split('"')[1]
         raise ConfigurationError(f"{PREFIX}{name.upper()}: not valid JSON") from None
     except ValidationError as error:
-        lines = [f"{_variable(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_input=False)]
+        lines = [
+            f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False)
+        ]
         raise ConfigurationError("\n".join(lines)) from None
 
 
 def _variable(location: tuple[int | str, ...]) -> str:
     first, *rest = location or ("settings",)
     return PREFIX + str(first).upper() + "".join(f".{part}" for part in rest)
+
+
+def _is_web_address(text: str) -> bool:
+    """Whether it is ``http(s)://host``, perhaps with a port and a path."""
+    try:
+        url = urlsplit(text)
+        return (
+            url.scheme in ("http", "https")
+            and bool(url.hostname)
+            and (url.port is None or url.port > 0)
+            and not any(character in text for character in "@?#\\ ")
+        )
+    except ValueError:
+        return False

@@ -381,6 +381,20 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path):
         await database.ping()
 
 
+async def test_a_sqlite_file_that_cannot_be_made_is_told_in_a_line(tmp_path: Path):
+    (tmp_path / "file").touch()
+    database = Database(f"sqlite:///{tmp_path}/file/new.db")
+    with (
+        pytest.raises(ConfigurationError, match=r"new.db.lock: cannot be made or written: .+"),
+        database.serving_lock(),
+    ):
+        pass
+    with pytest.raises(ConfigurationError, match=r"file/new.db: cannot be made") as caught:
+        await database.migrate()
+    assert "SENTRY_GRAPH_DATABASE_URL" in (caught.value.cure or "")
+    await database.dispose()
+
+
 async def test_sqlite_files_are_private_and_durable(tmp_path: Path):
     path = tmp_path / "a folder/50 %#" / "graph.db"
     database = Database(f"sqlite:///{path}")

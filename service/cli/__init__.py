@@ -5,8 +5,9 @@ import sys
 import typer
 
 from service.cli import api_keys, demo, keyring, link, migrate, schema, serve, settings, tenants
-from service.errors import ServiceError
+from service.errors import ServiceError, StorageUnavailable
 from service.operations.logs import configure_logging
+from service.operations.redaction import redact_text
 
 app = typer.Typer(
     name="sentry-graph",
@@ -33,7 +34,14 @@ def main() -> None:
     try:
         app()
     except ServiceError as error:
-        typer.echo(f"Error: {error.message}", err=True)
+        typer.echo(f"Error: {_describe(error)}", err=True)
         if error.cure:
             typer.echo(error.cure, err=True)
         sys.exit(1)
+
+
+def _describe(error: ServiceError) -> str:
+    """The message; of a failure of the database also what the driver said, which callers of the service never see."""
+    if isinstance(error, StorageUnavailable) and error.__cause__ is not None:
+        return redact_text(f"{error.message.rstrip('.')}: {error.__cause__}", limit=500).replace("\n", " ")
+    return error.message

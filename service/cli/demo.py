@@ -11,6 +11,7 @@ from service.cli.serve import Host, Port, run_server
 from service.connections.keyring import Keyring
 from service.connections.linking import LinkRequest
 from service.errors import Conflict
+from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
 from service.sandbox.app import Sandbox, SandboxConfig, create_sandbox
 from service.sandbox.server import serve_in_thread
@@ -40,10 +41,11 @@ def demo(host: Host = None, port: Port = None, manner: SandboxManner = "latest")
 async def _demo(settings: Settings, sandbox: Sandbox) -> None:
     configure_logging(settings.log_format, settings.log_level)
     runtime = Runtime.build(settings)
-    async with runtime.started():
-        key = await _prepare(runtime, sandbox)
-        _greet(settings, sandbox)
-        await run_server(create_app(runtime, demo_key=key), runtime)
+    with open_sockets(settings.host, settings.port) as sockets:
+        async with runtime.started():
+            key = await _prepare(runtime, sandbox)
+            _greet(settings, sandbox)
+            await run_server(create_app(runtime, demo_key=key), runtime, sockets)
 
 
 async def _prepare(runtime: Runtime, sandbox: Sandbox) -> str:

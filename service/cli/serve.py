@@ -1,6 +1,7 @@
 """``serve``: the service for production."""
 
 import gc
+import socket
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from service.app import Runtime, create_app
+from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
 from service.operations.server import GracefulServer
 from service.settings import Settings, read_settings
@@ -25,17 +27,17 @@ def serve(host: Host = None, port: Port = None) -> None:
 async def _serve(settings: Settings) -> None:
     configure_logging(settings.log_format, settings.log_level)
     runtime = Runtime.build(settings)
-    async with runtime.started():
-        await run_server(create_app(runtime), runtime)
+    app = create_app(runtime)  # reads files too: what is wrong is told before the database is touched
+    with open_sockets(settings.host, settings.port) as sockets:
+        async with runtime.started():
+            await run_server(app, runtime, sockets)
 
 
-async def run_server(app: ASGIApp, runtime: Runtime) -> None:
-    """Serve ``app`` until SIGINT or SIGTERM; running requests then have ``shutdown_seconds`` to end."""
+async def run_server(app: ASGIApp, runtime: Runtime, sockets: list[socket.socket]) -> None:
+    """Serve ``app`` on ``sockets`` until SIGINT or SIGTERM; running requests then have ``shutdown_seconds`` to end."""
     settings = runtime.settings
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -48,4 +50,4 @@ async def run_server(app: ASGIApp, runtime: Runtime) -> None:
     gc.collect()
     gc.freeze()
     drain_seconds = settings.drain_seconds
-    await GracefulServer(config, drain=runtime.readiness.drain, drain_seconds=drain_seconds).serve()
+    await GracefulServer(config, drain=runtime.readiness.drain, drain_seconds=drain_seconds).serve(sockets)

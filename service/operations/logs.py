@@ -22,7 +22,7 @@ _MAX_LINES = 300
 # Ours, then libraries whose progress an operator wants to see. Whatever else is heard from a warning on: lower levels
 # of SQLAlchemy, aiosqlite and httpx would write the parameters of statements and URLs.
 _OURS = "service"
-_TALKATIVE = ("uvicorn.error", "alembic")
+_TALKATIVE = ("uvicorn.error", "alembic.runtime.migration")
 
 _log = structlog.get_logger(__name__)
 

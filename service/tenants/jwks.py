@@ -13,7 +13,7 @@ import structlog
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey, import_key
 
-from service.errors import IssuerUnavailable
+from service.errors import ConfigurationError, IssuerUnavailable
 from service.settings import JwtIssuer
 
 MAX_BYTES = 256 * 1024
@@ -69,9 +69,18 @@ class IssuerKeys:
 
 
 def create_issuer_keys(issuer: JwtIssuer) -> IssuerKeys:
-    """The keys of an issuer of the settings, from its address or its file."""
+    """The keys of an issuer of the settings, from its address or its file.
+
+    Raises :class:`ConfigurationError` where the file cannot be used now; an address may be down and come back.
+    """
     if issuer.jwks_file is not None:
         path = issuer.jwks_file
+        try:
+            parse_keys(_read_file(path))
+        except OSError as error:
+            raise ConfigurationError(f"SENTRY_GRAPH_JWT_ISSUERS: {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigurationError(f"SENTRY_GRAPH_JWT_ISSUERS: {path} is no JWKS: {error}") from None
         return IssuerKeys(issuer.issuer, lambda: asyncio.to_thread(_read_file, path))
     url = issuer.jwks_url
     assert url is not None  # noqa: S101  (the settings ask for one of the two)

@@ -135,15 +135,33 @@ def test_a_very_long_traceback_keeps_its_beginning_and_its_end(start_logging):
 @pytest.mark.parametrize(
     ("level", "heard"),
     [
-        ("debug", {"service debug", "service info", "uvicorn.error info", "alembic info", "sqlalchemy.engine warning"}),
-        ("info", {"service info", "uvicorn.error info", "alembic info", "sqlalchemy.engine warning"}),
+        (
+            "debug",
+            {
+                "service debug",
+                "service info",
+                "uvicorn.error info",
+                "alembic.runtime.migration info",
+                "sqlalchemy.engine warning",
+            },
+        ),
+        ("info", {"service info", "uvicorn.error info", "alembic.runtime.migration info", "sqlalchemy.engine warning"}),
         ("warning", {"sqlalchemy.engine warning"}),
         ("error", set()),
     ],
 )
 def test_libraries_are_heard_from_warnings_on(start_logging, level, heard):
     stream = start_logging(level=level)
-    for name in ("service", "uvicorn.error", "alembic", "sqlalchemy.engine", "httpx", "aiosqlite", "asyncio"):
+    for name in (
+        "service",
+        "uvicorn.error",
+        "alembic",
+        "alembic.runtime.migration",
+        "sqlalchemy.engine",
+        "httpx",
+        "aiosqlite",
+        "asyncio",
+    ):
         logging.getLogger(name).debug("%s debug", name)
         logging.getLogger(name).info("%s info", name)
     logging.getLogger("sqlalchemy.engine").warning("sqlalchemy.engine warning")

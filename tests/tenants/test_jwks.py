@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwk
 
-from service.errors import IssuerUnavailable
+from service.errors import ConfigurationError, IssuerUnavailable
 from service.settings import JwtIssuer
 from service.tenants.jwks import MAX_BYTES, IssuerKeys, create_issuer_keys, fetch_jwks, parse_keys
 from tests.tcp import answering
@@ -212,17 +212,37 @@ async def test_keys_come_from_the_issuers_address():
         assert await keys.find("rsa") is not None
 
 
+def from_file(path: Path) -> JwtIssuer:
+    return JwtIssuer(issuer="i", audience="a", tenants=("t",), jwks_file=path)
+
+
 async def test_keys_come_from_a_file(tmp_path: Path):
     path = tmp_path / "jwks.json"
     path.write_bytes(document(RSA))
-    settings = JwtIssuer(issuer="i", audience="a", tenants=("t",), jwks_file=path)
-    assert await create_issuer_keys(settings).find("rsa") is not None
-    path.write_bytes(b" " * (MAX_BYTES + 1))
-    with pytest.raises(IssuerUnavailable):
-        await create_issuer_keys(settings).find("rsa")
+    keys = create_issuer_keys(from_file(path))
+    assert await keys.find("rsa") is not None
+
+
+async def test_a_file_that_breaks_before_its_first_use_is_unavailable(tmp_path: Path):
+    path = tmp_path / "jwks.json"
+    path.write_bytes(document(RSA))
+    keys = create_issuer_keys(from_file(path))
     path.unlink()
     with pytest.raises(IssuerUnavailable):
-        await create_issuer_keys(settings).find("rsa")
+        await keys.find("rsa")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), (b"{", "no JWKS"), (b'{"keys": []}', "no key"), (b" " * (MAX_BYTES + 1), "larger")],
+)
+def test_a_file_that_cannot_be_used_is_told_at_the_start(tmp_path: Path, content: bytes | None, reason: str):
+    path = tmp_path / "jwks.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        create_issuer_keys(from_file(path))
+    assert caught.value.message.startswith(f"SENTRY_GRAPH_JWT_ISSUERS: {path}")
 
 
 async def test_a_redirect_is_not_followed():
