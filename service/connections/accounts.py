@@ -8,7 +8,7 @@ from service.connections.store import ConnectionStore
 from service.connections.vault import Sealed, Vault, bind_token
 from service.errors import NeedsReauth, SecretUnreadable, UpstreamUnauthorized
 from service.last_used import LastUsed
-from service.sentry.client import Account, Token
+from service.sentry.account import Account, Token
 from service.sentry.origin import Origin
 from service.tenants.caller import Caller
 

@@ -16,7 +16,8 @@ from service.errors import (
     UpstreamNotFound,
     UpstreamUnauthorized,
 )
-from service.sentry.client import Account, SentryClient
+from service.sentry.account import Account
+from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin, region_is_trusted
 from service.sentry.payloads import ApiRoot, Organization

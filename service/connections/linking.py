@@ -13,7 +13,8 @@ from service.connections.vault import Vault, bind_token
 from service.connections.visibility import LONGEST_TEXT, check_text
 from service.errors import UpstreamUnauthorized
 from service.ids import new_id
-from service.sentry.client import Account, SentryClient, Token
+from service.sentry.account import Account, Token
+from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
 from service.tenants.caller import Caller, Role

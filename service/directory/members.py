@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from service.directory.listing import UserPage
 from service.directory.user import Organization, RawRows, User
 from service.errors import BadInput, MissingScope
-from service.sentry.client import Account, SentryClient
+from service.sentry.account import Account
+from service.sentry.client import SentryClient
 from service.sentry.payloads import Member
 from service.sentry.reads import PAGE_SIZE, Page, fetch_members
 from service.tasks import together

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.operations.record import RequestRecord
-from service.sentry.client import CallObservation
+from service.sentry.calls import CallObservation
 
 OTHER = "other"
 _PREFIX = "sentry_graph"

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import ConfigurationError
 from service.operations.metrics import Metrics
 from service.operations.record import UNMATCHED, RequestRecord, current
-from service.sentry.client import CallObservation
+from service.sentry.calls import CallObservation
 from service.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from service.operations.record import RequestRecord
 from service.operations.redaction import redact_text
-from service.sentry.client import CallObservation
+from service.sentry.calls import CallObservation
 
 _TRACES_PATH = "/v1/traces"
 _NANOSECONDS = 1_000_000_000

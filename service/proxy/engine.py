@@ -11,14 +11,15 @@ from service.errors import BadInput, Constrained, UpstreamInvalid, UpstreamNotJs
 from service.proxy.bodies import NOTHING, Scanned, scan_answer
 from service.proxy.idempotency import Idempotency, KeyedWrite, hash_request
 from service.sentry.access import AccessFacts, Authorized, ProjectRef, authorize
-from service.sentry.client import Account, Query, Response, SentryClient
+from service.sentry.account import Account
+from service.sentry.calls import Response
+from service.sentry.client import SentryClient
 from service.sentry.limits import RateLimitState
-from service.sentry.paths import ApiPath
+from service.sentry.methods import METHODS, SAFE_METHODS
+from service.sentry.paths import ApiPath, Query
 from service.sentry.payloads import decode
 from service.tenants.caller import Caller, Role
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
-READS = frozenset({"GET", "HEAD"})
 LARGEST_PAGE = 100
 _PAGED_BY_LIMIT = frozenset({"organizations/{}/issues/", "projects/{}/{}/issues/"})
 _PAGE_PARAMETERS = frozenset({"cursor", "limit", "per_page"})
@@ -115,7 +116,7 @@ class ProxyEngine:
         """Authorize a call. Under a project constraint an issue's project is fetched first: one more call."""
         if method not in METHODS:
             raise BadInput(f"The method must be one of {', '.join(sorted(METHODS))}.")
-        caller.require(Role.READ if method in READS else Role.WRITE)
+        caller.require(Role.READ if method in SAFE_METHODS else Role.WRITE)
         asked = ApiPath.parse(path) if isinstance(path, str) else path
         connection, account = await self._accounts.account(caller, connection_id)
         facts = build_facts(connection)
@@ -149,7 +150,7 @@ class ProxyEngine:
 
         if idempotency_key is None:
             return await send()
-        if method in READS:
+        if method in SAFE_METHODS:
             raise BadInput("An idempotency key is for writes.", cure="Leave it out: reading twice changes nothing.")
         parameters = [part for pair in prepared.query for part in pair]
         request_hash = hash_request(method, prepared.path.text, str(len(parameters)), *parameters, content_type, body)
@@ -200,7 +201,7 @@ def _scan(method: str, response: Response) -> Scanned:
     try:
         return scan_answer(response.status, response.headers.get("content-type", ""), response.body)
     except (UpstreamInvalid, UpstreamNotJson):
-        if method in READS:
+        if method in SAFE_METHODS:
             raise
         return NOTHING
 

@@ -38,7 +38,7 @@ from service.errors import (
     UpstreamInvalid,
     UpstreamTooLarge,
 )
-from service.sentry.client import Response
+from service.sentry.calls import Response
 from service.sentry.links import NO_LINKS
 from service.tenants.caller import Caller
 
@@ -167,7 +167,6 @@ class Idempotency:
             body=kept.body or b"",
             links=NO_LINKS,
             rate_limit=None,
-            request_id=None,
         )
 
 

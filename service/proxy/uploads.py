@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from service.errors import RequestTooLarge
-from service.proxy.engine import READS
+from service.sentry.methods import SAFE_METHODS
 
 
 class Upload:
@@ -23,7 +23,7 @@ class Upload:
         self._over = asyncio.Event()
         self._is_gone = False
         length = request.headers.get("content-length", "0")
-        self.is_empty = request.method in READS or (length == "0" and "transfer-encoding" not in request.headers)
+        self.is_empty = request.method in SAFE_METHODS or (length == "0" and "transfer-encoding" not in request.headers)
         self.is_too_large = length.isdigit() and int(length) > limit
         if self.is_empty:
             self._over.set()

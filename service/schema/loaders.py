@@ -14,7 +14,7 @@ from service.connections.models import ConnectionRecord
 from service.directory.members import Source
 from service.directory.user import Membership, Organization, User
 from service.errors import ServiceError
-from service.sentry.client import Account
+from service.sentry.account import Account
 from service.sentry.payloads import decode
 from service.tasks import together
 from service.tenants.caller import Caller

@@ -28,13 +28,11 @@ event's id and ``shortIdLookup`` find issues of any project, and no ``project`` 
 
 import re
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.errors import Constrained, PathRefused
-from service.sentry.paths import ApiPath
-
-Query = Sequence[tuple[str, str]]
+from service.sentry.methods import SAFE_METHODS
+from service.sentry.paths import ApiPath, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,6 @@ class Authorized:
     check: ApiPath | None = None
 
 
-_SAFE = frozenset({"GET", "HEAD"})
 _ALLOWED = (
     "Allowed are organizations/{organization}/…, projects/{organization}/{project}/…, teams/{organization}/{team}/…, "
     "issues/{id}/… and the installation's own external-issues/."
@@ -187,7 +184,7 @@ def _refuse_credentials(root: tuple[str, ...], below: tuple[str, ...], method: s
                 f"{below[place]}/ issues or reveals credentials, which no proxy call may do.",
                 cure="Manage credentials in Sentry itself.",
             )
-        if name in _READ_ONLY_NAMES and not is_customers and method not in _SAFE:
+        if name in _READ_ONLY_NAMES and not is_customers and method not in SAFE_METHODS:
             raise PathRefused("Client keys can only be read.", cure="Create or change client keys in Sentry itself.")
     if (
         root == ("organizations",)
@@ -219,7 +216,7 @@ def _constrain(
             _refuse_widening(query)
             check = _build(root, ("issues", issue), facts)
             return Authorized(_build(root, below, facts), tuple(query), check)
-        case ("organizations", *_) if _honours_project(below) and method in _SAFE:
+        case ("organizations", *_) if _honours_project(below) and method in SAFE_METHODS:
             return Authorized(_build(root, below, facts), _limit(query, projects))
         case _:
             raise Constrained("The connection is limited to some projects, and this endpoint cannot be.")

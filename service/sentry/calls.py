@@ -8,8 +8,8 @@ import httpx
 from service.sentry.account import Account
 from service.sentry.limits import RateLimitState
 from service.sentry.links import PageLinks
+from service.sentry.methods import SAFE_METHODS
 from service.sentry.origin import Origin
-from service.sentry.retry import SAFE_METHODS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,6 @@ class Response:
     body: bytes
     links: PageLinks
     rate_limit: RateLimitState | None
-    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,6 @@ class OpenResponse:
     headers: Mapping[str, str]
     links: PageLinks
     rate_limit: RateLimitState | None
-    request_id: str | None
     coding: str
     stream: httpx.AsyncByteStream
 

@@ -2,14 +2,18 @@
 
 import asyncio
 import time
+<<<<<<< ours
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+=======
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
+>>>>>>> theirs
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
 
 from service.errors import BadInput, UpstreamInvalid, UpstreamTimeout
-from service.sentry.account import Account, Token, TokenSource
+from service.sentry.account import Account
 from service.sentry.bodies import BodyDecoder
 from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
@@ -18,25 +22,12 @@ from service.sentry.fairness import ByteBudget, current, spend
 from service.sentry.headers import select_request_headers
 from service.sentry.limits import RateLimitState
 from service.sentry.links import PageLinks
+from service.sentry.methods import METHODS
 from service.sentry.origin import Origin
-from service.sentry.paths import ApiPath, build_url
+from service.sentry.paths import ApiPath, Query, build_url
 from service.sentry.refusals import explain_status
 from service.tasks import Coalescer
 
-__all__ = [
-    "Account",
-    "CallObservation",
-    "Query",
-    "Response",
-    "SentryClient",
-    "StreamedResponse",
-    "Token",
-    "TokenSource",
-]
-
-Query = Sequence[tuple[str, str]]
-
-_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _STREAM_SECONDS = 3600.0
 _Key = tuple[str, str, str, Origin, ApiPath, tuple[tuple[str, str], ...]]
 
@@ -48,8 +39,6 @@ class StreamedResponse:
     status: int
     headers: Mapping[str, str]
     links: PageLinks
-    rate_limit: RateLimitState | None
-    request_id: str | None
     body: AsyncIterator[bytes]
 
 
@@ -119,23 +108,19 @@ class SentryClient:
         body: bytes | None = None,
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
-        control: bool = False,
     ) -> Response:
         """Pass a call through. Sentry's answers below 500 come back as they are; a write is sent once.
 
-        A ``GET`` without a caller's headers shares its call with identical ones, as :meth:`get` does.
-
-        ``headers`` are a caller's: what is not on the allow-list is dropped. Raises :class:`OutcomeUnknown` for a write
-        whose answer was lost.
+        ``headers`` are a caller's: what is not on the allow-list is dropped. A ``GET`` without any shares its call with
+        identical ones, as :meth:`get` does. Raises :class:`OutcomeUnknown` for a write whose answer was lost.
         """
-        origin = account.control if control else account.api
-        if method.upper() == "GET" and body is None and not headers:
-            response = await self._read(account, origin, path, query)
+        if method == "GET" and body is None and not headers:
+            response = await self._read(account, account.api, path, query)
         else:
-            call = self._build_call(account, origin, method, path, query, body, content_type, headers)
+            call = self._build_call(account, method, path, query, body, content_type, headers)
             response = await self._exchange.fetch(call)
         if response.status >= 500:
-            raise _explain(response, method.upper())
+            raise _explain(response, method)
         return response
 
     @asynccontextmanager
@@ -149,14 +134,12 @@ class SentryClient:
         body: AsyncIterable[bytes] | bytes | None = None,
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
-        control: bool = False,
     ) -> AsyncGenerator[StreamedResponse]:
         """Pass a call through, like :meth:`send`, without holding either body; one that iterates is sent once.
 
         The deadline ends with the headers; then it holds for each piece of the body, and an hour for all of them.
         """
-        origin = account.control if control else account.api
-        call = self._build_call(account, origin, method, path, query, body, content_type, headers)
+        call = self._build_call(account, method, path, query, body, content_type, headers)
         opened = await self._exchange.open(call)
         if opened.status >= 500 and isinstance(opened, Response):
             raise _explain(opened, call.method)
@@ -166,8 +149,6 @@ class SentryClient:
                 status=opened.status,
                 headers=opened.headers,
                 links=opened.links,
-                rate_limit=opened.rate_limit,
-                request_id=opened.request_id,
                 body=pieces,
             )
         finally:
@@ -207,7 +188,6 @@ class SentryClient:
     def _build_call(
         self,
         account: Account,
-        origin: Origin,
         method: str,
         path: ApiPath,
         query: Query,
@@ -215,8 +195,7 @@ class SentryClient:
         content_type: str | None,
         headers: Mapping[str, str] | None,
     ) -> Call:
-        method = method.upper()
-        if method not in _METHODS:
+        if method not in METHODS:
             raise BadInput("This HTTP method cannot be passed through.", cure="Use GET, POST, PUT, PATCH or DELETE.")
         chosen = {"accept": "application/json"}
         if method in {"POST", "PUT", "PATCH"}:
@@ -226,8 +205,8 @@ class SentryClient:
         )
         if body is None or isinstance(body, bytes):
             chosen.pop("content-length", None)  # ours to count
-        url = build_url(origin, path, query)
-        return Call(account, origin, method, path.template, url, self._build_headers(chosen), body)
+        url = build_url(account.api, path, query)
+        return Call(account, account.api, method, path.template, url, self._build_headers(chosen), body)
 
     def _build_headers(self, chosen: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
         named = {"Accept-Encoding": "gzip", "User-Agent": self._user_agent, **chosen}

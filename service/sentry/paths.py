@@ -8,6 +8,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from service.errors import BadInput, PathRefused
 from service.sentry.origin import Origin
 
+Query = Sequence[tuple[str, str]]
+"""Parameters in order; a name may come several times."""
+
 _LONGEST_PATH = 2000
 _LONGEST_URL = 8000  # common servers read a request line of 8 KiB
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
@@ -100,7 +103,7 @@ class ApiPath:
         )
 
 
-def build_url(origin: Origin, path: ApiPath, query: Sequence[tuple[str, str]] = ()) -> str:
+def build_url(origin: Origin, path: ApiPath, query: Query = ()) -> str:
     """The absolute URL of a path on an origin.
 
     Raises :class:`BadInput` for a query that is too long or not text, and :class:`PathRefused` where the URL, parsed

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.errors import UpstreamInvalid
-from service.sentry.client import Account, Query, SentryClient
-from service.sentry.paths import ApiPath
+from service.sentry.account import Account
+from service.sentry.client import SentryClient
+from service.sentry.paths import ApiPath, Query
 from service.sentry.payloads import (
     ApiRoot,
     Installation,

@@ -17,7 +17,8 @@ from service.errors import (
     UpstreamUnavailable,
 )
 from service.sentry.headers import find_request_id
-from service.sentry.retry import SAFE_METHODS, Failure, read_retry_after, told_wait
+from service.sentry.methods import SAFE_METHODS
+from service.sentry.retry import Failure, read_retry_after, told_wait
 
 _LONGEST_TEXT = 300
 _LARGEST_BODY = 65536

@@ -8,8 +8,7 @@ from functools import lru_cache
 
 from tenacity import RetryCallState, Retrying, wait_random_exponential
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Repeating any other may do a thing twice: PUT and DELETE are idempotent, but not against another's change."""
+from service.sentry.methods import SAFE_METHODS
 
 _BACKOFF = wait_random_exponential(multiplier=0.1, max=5)
 _LONGEST_WAIT = 3600.0

@@ -21,7 +21,7 @@ from cachetools import LRUCache, TTLCache
 
 from service.errors import EgressRefused
 from service.sentry.egress import EgressPolicy
-from service.sentry.retry import SAFE_METHODS
+from service.sentry.methods import SAFE_METHODS
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 

@@ -8,7 +8,8 @@ import httpx
 from service.connections.credentials import recognise
 from service.connections.discovery import Discovery, find_origins
 from service.connections.linking import PastedToken
-from service.sentry.client import Account, SentryClient
+from service.sentry.account import Account
+from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
 

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from service.operations.metrics import Metrics, create_metrics_route
 from service.operations.record import RequestRecord
-from service.sentry.client import CallObservation
+from service.sentry.calls import CallObservation
 
 
 def make_call(**values: Any) -> CallObservation:

@@ -19,7 +19,7 @@ from service.errors import ConfigurationError, Unauthenticated
 from service.operations.metrics import Metrics
 from service.operations.observer import Observer
 from service.operations.tracing import Tracing, create_exporter
-from service.sentry.client import CallObservation
+from service.sentry.calls import CallObservation
 from service.settings import Settings
 from service.tenants.caller import Caller, Role
 from tests.canary import find_canary

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.errors import BadInput, Constrained
-from service.proxy.engine import METHODS, ProxyRequest
+from service.proxy.engine import ProxyRequest
+from service.sentry.methods import METHODS
 from tests.proxy.conftest import UPSTREAM, Linked
 from tests.proxy.recording import Recorder, json_response
 from tests.scale import scaled

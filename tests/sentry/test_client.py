@@ -17,7 +17,8 @@ from service.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from service.sentry.client import Account, SentryClient
+from service.sentry.account import Account
+from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
 from service.sentry.paths import ApiPath
@@ -93,10 +94,7 @@ async def test_the_control_origin_is_called_only_when_asked_for() -> None:
         await client.get(account, PATH)
         assert (len(control.requests), len(api.requests)) == (0, 1)
         await client.get(account, PATH, control=True)
-        await client.send(account, "GET", PATH, control=True)
-        async with client.stream(account, "GET", PATH, control=True):
-            pass
-        assert (len(control.requests), len(api.requests)) == (3, 1)
+        assert (len(control.requests), len(api.requests)) == (1, 1)
 
 
 # --- what is sent ---
@@ -169,7 +167,7 @@ async def test_no_header_or_type_breaks_out_of_its_line(value: str) -> None:
         assert upstream.connections == 0
 
 
-@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "get evil", "GET\r\n", ""])
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "OPTIONS", "get", "get evil", "GET\r\n", ""])
 async def test_no_other_method_passes(method: str) -> None:
     async with serve(OK) as upstream, client_for(upstream.origin) as client:
         with pytest.raises(BadInput):
@@ -180,7 +178,7 @@ async def test_no_other_method_passes(method: str) -> None:
 async def test_a_body_goes_with_its_type_or_as_json() -> None:
     async with serve(OK) as upstream, client_for(upstream.origin) as client:
         account = account_of(upstream.origin)
-        await client.send(account, "post", PATH, body=b"\x89PNG", content_type="image/png")
+        await client.send(account, "POST", PATH, body=b"\x89PNG", content_type="image/png")
         await client.send(account, "PUT", PATH)
         await client.send(account, "DELETE", PATH)
         sent = [(request.line[:6], dict(request.headers).get("content-type")) for request in upstream.requests]
@@ -198,7 +196,6 @@ async def test_only_listed_headers_come_back() -> None:
             "x-request-id": "r1",
             "link": link,
         }
-        assert response.request_id == "r1"
         assert response.links.next is not None
         assert response.links.next.cursor == "0:100:0"
         assert response.rate_limit is None

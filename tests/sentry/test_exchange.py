@@ -21,8 +21,8 @@ from service.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from service.sentry.calls import Call
-from service.sentry.client import CallObservation, Token
+from service.sentry.account import Token
+from service.sentry.calls import Call, CallObservation
 from service.sentry.egress import EgressPolicy
 from service.sentry.exchange import Exchange
 from service.sentry.origin import Origin
