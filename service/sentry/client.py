@@ -2,11 +2,7 @@
 
 import asyncio
 import time
-<<<<<<< ours
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-=======
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
->>>>>>> theirs
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
