@@ -27,7 +27,7 @@ from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
 from service.sentry.fairness import Shares, TurnStream, spend
 from service.sentry.gate import Gate
-from service.sentry.headers import select_response_headers
+from service.sentry.headers import find_request_id, select_response_headers
 from service.sentry.limits import RateLimitState, parse_rate_limit
 from service.sentry.links import parse_link
 from service.sentry.origin import Origin
@@ -36,6 +36,7 @@ from service.sentry.retry import Failure, RetryBudget, costs_budget, plan_retry
 
 _KEPT = 10_000  # origins, breakers and buckets remembered at most
 _STATE_SECONDS = 900.0
+_REMOVED = "[removed]"
 _NO_HEADERS: Mapping[str, str] = {}
 _parse_url = lru_cache(maxsize=4096)(httpx.URL)  # an eighth of a call's CPU, and most are asked for again
 
@@ -266,6 +267,8 @@ class Exchange:
             await stream.aclose()
             raise _NoAnswer(Failure.GARBLED)
         headers, coding = select_response_headers(response.headers.raw)
+        if any(token.value in value for value in headers.values()):
+            headers = {name: value.replace(token.value, _REMOVED) for name, value in headers.items()}
         state = parse_rate_limit(headers)
         if state is not None:
             self._states[call.origin, call.account.fingerprint] = (time.monotonic(), state)
@@ -274,6 +277,7 @@ class Exchange:
             headers=headers,
             links=parse_link(headers.get("link")),
             rate_limit=state,
+            request_id=find_request_id(headers),
             coding=coding,
             stream=stream,
         )
@@ -300,6 +304,7 @@ class Exchange:
             body=pieces[0] if len(pieces) == 1 else b"".join(pieces),
             links=opened.links,
             rate_limit=opened.rate_limit,
+            request_id=opened.request_id,
         )
 
     async def _read_refusal(self, opened: OpenResponse) -> Response | OpenResponse:
@@ -313,12 +318,8 @@ def _may_be_renewed(call: Call, answer: Response | OpenResponse) -> bool:
 
 def _without_token(answer: Response, token: Token) -> Response:
     """A refusal that does not quote the token, as a server that echoes requests would; whoever reads it has none."""
-    secret = token.value.encode("latin-1", "replace")
-    is_quoted = secret in answer.body or any(token.value in value for value in answer.headers.values())
-    if not token.value or not is_quoted:
-        return answer
-    headers = {name: value.replace(token.value, "[removed]") for name, value in answer.headers.items()}
-    return replace(answer, headers=headers, body=answer.body.replace(secret, b"[removed]"))
+    secret = token.value.encode("ascii")
+    return answer if secret not in answer.body else replace(answer, body=answer.body.replace(secret, _REMOVED.encode()))
 
 
 async def _renew(tokens: TokenSource, rejected: Token) -> Token | None:

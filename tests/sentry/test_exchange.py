@@ -585,6 +585,17 @@ async def test_every_call_is_observed_once_without_names_in_it(
 # --- a server that quotes what it was sent ---
 
 
+async def test_no_header_quotes_the_token() -> None:
+    token = "an-opaque.token"
+    link = f'<u>; rel="next"; results="true"; cursor="{token}"'
+    quoting = answer(headers={"X-Sentry-Error": f"Bearer {token}", "Link": link})
+    async with serve(quoting) as upstream, client_for(upstream.origin) as client:
+        account = account_of(upstream.origin, tokens=Tokens(token))
+        assert token not in repr(await client.get(account, PATH))
+        async with client.stream(account, "GET", PATH) as streamed:
+            assert token not in repr(streamed)
+
+
 @pytest.mark.parametrize("status", ["302 X", "400 X", "401 X", "403 X", "404 X", "500 X", "503 X"])
 @pytest.mark.parametrize("token", ["a" * 64, "an-opaque.token_of~no/known+form", "sntryu_" + "5a" * 32])
 async def test_a_refusal_that_quotes_the_token_is_handed_on_without_it(status: str, token: str) -> None:
