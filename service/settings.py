@@ -3,7 +3,6 @@
 Every variable begins with ``SENTRY_GRAPH_``; lists and objects are JSON.
 """
 
-import enum
 import os
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,12 +15,8 @@ from service.errors import ConfigurationError
 
 PREFIX = "SENTRY_GRAPH_"
 
-
-class Mode(enum.StrEnum):
-    """``serve`` is for production; ``demo`` opens GraphiQL, introspection and the sandbox Sentry on loopback."""
-
-    SERVE = "serve"
-    DEMO = "demo"
+DEMO = {"graphiql": True, "introspection": True, "suggestions": True, "log_format": "console"}
+"""What the demo switches on, whatever the environment says."""
 
 
 class JwtIssuer(BaseModel):
@@ -72,8 +67,6 @@ class Settings(BaseSettings):
     """All settings. Field descriptions are the documentation: ``docs/settings.md`` is generated from them."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    mode: Mode = Field(default=Mode.SERVE, description="Set by the command: `serve` or `demo`.", exclude=True)
 
     # --- serving ---
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
@@ -214,21 +207,19 @@ class Settings(BaseSettings):
         return self.database_url.startswith("sqlite:")
 
 
-def read_settings(mode: Mode = Mode.SERVE, **overrides: Any) -> Settings:
-    """Read the settings from the environment; ``overrides`` (a command's options) win.
+def read_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment; ``overrides`` (a command's options) win, but for None.
 
     Raises :class:`ConfigurationError` with one line for each wrong value, by the variable's name, without the value.
     """
-    known = {f"{PREFIX}{name.upper()}" for name, field in Settings.model_fields.items() if not field.exclude}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     unknown = [name for name in os.environ if name.startswith(PREFIX) and name not in known]
     if unknown:
         raise ConfigurationError(
             "\n".join(f"{name}: no such setting; see docs/settings.md" for name in sorted(unknown))
         )
-    if mode is Mode.DEMO:
-        overrides = {"graphiql": True, "introspection": True, "suggestions": True, "log_format": "console"} | overrides
     try:
-        return Settings(mode=mode, **{name: value for name, value in overrides.items() if value is not None})
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except SettingsError as error:
         name = str(error).split('"')[1]
         raise ConfigurationError(f"{PREFIX}{name.upper()}: not valid JSON") from None

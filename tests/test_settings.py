@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import ConfigurationError
-from service.settings import PREFIX, Mode, Settings, read_settings
+from service.settings import DEMO, PREFIX, Settings, read_settings
 
 ISSUER: dict[str, Any] = {
     "issuer": "https://idp.example",
@@ -25,12 +25,12 @@ def _only_our_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_setting_has_a_default():
     settings = read_settings()
-    assert (settings.mode, settings.host, settings.port) == (Mode.SERVE, "127.0.0.1", 8000)
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.is_sqlite
 
 
 def test_serve_shows_nothing_and_demo_shows_all():
-    served, demo = read_settings(Mode.SERVE), read_settings(Mode.DEMO)
+    served, demo = read_settings(), read_settings(**DEMO)
     for name in ("graphiql", "introspection", "suggestions"):
         assert (getattr(served, name), getattr(demo, name)) == (False, True)
 

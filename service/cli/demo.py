@@ -16,7 +16,7 @@ from service.operations.logs import configure_logging
 from service.sandbox.app import Sandbox, SandboxConfig, create_sandbox
 from service.sandbox.server import serve_in_thread
 from service.sandbox.world import DEMO_TOKENS, Manner
-from service.settings import Mode, Settings, read_settings
+from service.settings import DEMO, Settings, read_settings
 from service.tenants.caller import Caller, Role
 
 _TENANT = "demo"
@@ -31,7 +31,7 @@ def demo(host: Host = None, port: Port = None, manner: SandboxManner = "latest")
     """Try it out: a stand-in Sentry is linked, and GraphiQL opens with queries that work."""
     sandbox = create_sandbox(SandboxConfig(manner=manner))
     with serve_in_thread(sandbox):
-        settings = read_settings(Mode.DEMO, host=host, port=port)
+        settings = read_settings(host=host, port=port, **DEMO)
         settings = settings.model_copy(update={"egress_allow": (*settings.egress_allow, sandbox.url)})
         if not settings.keyring_file.exists():
             Keyring.init(settings.keyring_file)

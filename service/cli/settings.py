@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -36,18 +35,14 @@ def print_settings() -> None:
 
 def build_settings_page() -> str:
     """The Markdown page, from the code."""
-    fields = {f"{PREFIX}{name.upper()}": field for name, field in _fields(Settings) if not field.exclude}
+    fields = {f"{PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items()}
     parts = [
         _INTRODUCTION,
         _build_table("Variable", fields),
         _ISSUERS,
-        _build_table("Member", dict(_fields(JwtIssuer))),
+        _build_table("Member", JwtIssuer.model_fields),
     ]
     return "\n".join(parts)
-
-
-def _fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    return list(model.model_fields.items())
 
 
 def _build_table(kind: str, fields: dict[str, FieldInfo]) -> str:
