@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -71,8 +72,10 @@ async def test_every_migration_goes_up_and_down(empty_url: str):
     database = Database(empty_url)
     await database.migrate()
     revisions = [script.revision for script in ScriptDirectory("service/migrations").walk_revisions()]
-    for revision in [*revisions[1:], "base"]:
-        await database.downgrade(revision)
+    with structlog.testing.capture_logs() as lines:
+        for revision in [*revisions[1:], "base"]:
+            await database.downgrade(revision)
+    assert [(line["revision"], line["direction"]) for line in lines] == [(each, "down") for each in revisions]
     assert await inspected(database, tables) == {"alembic_version"}
     await database.migrate()
     assert await inspected(database, tables) >= set(SQLModel.metadata.tables)

@@ -19,10 +19,9 @@ Level = Literal["debug", "info", "warning", "error"]
 
 _MAX_EXCEPTION = 65_536
 _MAX_LINES = 300
-# Ours, then libraries whose progress an operator wants to see. Whatever else is heard from a warning on: lower levels
-# of SQLAlchemy, aiosqlite and httpx would write the parameters of statements and URLs.
+# Libraries are heard from a warning on: lower levels of SQLAlchemy, aiosqlite and httpx would write the parameters of
+# statements and URLs.
 _OURS = "service"
-_TALKATIVE = ("uvicorn.error", "alembic.runtime.migration")
 
 _log = structlog.get_logger(__name__)
 
@@ -83,8 +82,6 @@ class _Handler(logging.StreamHandler[TextIO]):
 def _set_levels(level: int) -> None:
     logging.getLogger().setLevel(max(level, logging.WARNING))
     logging.getLogger(_OURS).setLevel(level)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(max(level, logging.INFO))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "alembic", _OURS):
         logger = logging.getLogger(name)
         logger.handlers = []

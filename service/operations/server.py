@@ -1,6 +1,7 @@
 """uvicorn, ending so that no request is lost: first look away, then drain, then stop."""
 
 import signal
+import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -26,6 +27,19 @@ class GracefulServer(uvicorn.Server):
         self._drain = drain
         self._drain_seconds = drain_seconds
         self._stop_at: float | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for listener in (one for server in self.servers for one in server.sockets):
+            host, port = listener.getsockname()[:2]
+            _log.info("listening", host=host, port=port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let running requests end."""
+        _log.info("stopping", open_connections=len(self.server_state.connections))
+        await super().shutdown(sockets)
+        _log.info("stopped")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         """What a signal does."""

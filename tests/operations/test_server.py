@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
@@ -88,6 +89,18 @@ async def test_sigterm_finishes_what_runs_and_leaves_the_process_alive(serve):
     assert served.drains == 1
     with pytest.raises(httpx.ConnectError):
         await served.get("/")
+
+
+async def test_it_says_where_it_listens_and_when_it_ends(serve):
+    with structlog.testing.capture_logs() as lines:
+        served = await serve()
+        raise_signal(signal.SIGINT)
+        await served.end()
+    assert lines == [
+        {"event": "listening", "host": "127.0.0.1", "port": served.http.base_url.port, "log_level": "info"},
+        {"event": "stopping", "open_connections": 0, "log_level": "info"},
+        {"event": "stopped", "log_level": "info"},
+    ]
 
 
 async def test_while_draining_requests_are_taken(serve):
