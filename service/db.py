@@ -106,7 +106,7 @@ class Database:
         if found != HEAD:
             raise ConfigurationError(
                 f"The database's tables are at revision {found or 'none'}; this version needs {HEAD}.",
-                cure="Run `sentry-graph migrate`.",
+                cure="Run `python -m service migrate`.",
             )
 
     def free_bytes(self) -> int | None:

@@ -48,7 +48,9 @@ def create_sqlite_engine(path: Path, *, migrating: bool = False) -> AsyncEngine:
 
     def check_file(*_: object) -> None:
         if not path.is_file():  # the driver would say it less clearly, and leave a thread behind
-            raise StorageUnavailable("The database's file is missing.", cure="Run `sentry-graph migrate` to make it.")
+            raise StorageUnavailable(
+                "The database's file is missing.", cure="Run `python -m service migrate` to make it."
+            )
 
     def set_pragmas(connection: Any, _: object) -> None:
         cursor = connection.cursor()

@@ -105,7 +105,7 @@ async def test_tables_of_another_version_are_told(empty_url: str):
     await database.downgrade("base")
     with pytest.raises(ConfigurationError, match="at revision none; this version needs 0001") as caught:
         await database.check_schema()
-    assert caught.value.cure == "Run `sentry-graph migrate`."
+    assert caught.value.cure == "Run `python -m service migrate`."
     await database.migrate()
     await database.check_schema()
     async with database.session() as session:

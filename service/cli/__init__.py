@@ -1,4 +1,4 @@
-"""The command line: ``sentry-graph`` or ``python -m service``. Each room's commands are in a module of their own."""
+"""The command line: ``python -m service``, or ``sentry-graph`` where it is installed. Each room has a module here."""
 
 import sys
 

@@ -101,4 +101,4 @@ def _print(keys: list[ApiKeyRecord], *, as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
         {name: getattr(key, name) for name in (*names, "last_used_at", "revoked_at")} for key in keys
     ]
-    print_rows(rows, as_json=as_json, nothing="The tenant has no API keys; `sentry-graph api-keys create` makes one.")
+    print_rows(rows, as_json=as_json, nothing="There are no API keys; `python -m service api-keys create` makes one.")

@@ -74,6 +74,6 @@ def _greet(settings: Settings, sandbox: Sandbox) -> None:
   stand-in Sentry {sandbox.url}  (linked as the connection `sandbox`)
   data            {settings.database_url}
 
-  Link a real account with the tab `Link` in GraphiQL, or with `python -m service link --tenant {_TENANT}`.
+  Link a real account with the tab `Link` in GraphiQL, or with `.venv/bin/python -m service link --tenant {_TENANT}`.
   Stop with Ctrl+C.
 """)

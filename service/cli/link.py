@@ -180,4 +180,4 @@ def _print(connections: list[ConnectionRecord], *, as_json: bool) -> None:
     )
     names = (*whole, "last_used_at") if as_json else short
     rows: list[dict[str, Any]] = [{name: getattr(each, name) for name in names} for each in connections]
-    print_rows(rows, as_json=as_json, nothing="Nothing is linked; `sentry-graph link` links an account.")
+    print_rows(rows, as_json=as_json, nothing="Nothing is linked; `python -m service link` links an account.")

@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from service.settings import PREFIX, JwtIssuer, Settings
 
 _INTRODUCTION = f"""\
-<!-- Printed by `sentry-graph settings` from service/settings.py; a test fails when it is stale. -->
+<!-- Printed by `python -m service settings` from service/settings.py; a test fails when it is stale. -->
 # Settings
 
 Settings are environment variables, read once at start-up. Their names begin with `{PREFIX}`; lists and objects are

@@ -43,4 +43,4 @@ def list_all(as_json: AsJson = False) -> None:  # noqa: FBT002
 
 def _print(tenants: list[TenantRecord], *, as_json: bool) -> None:
     rows = [{"id": tenant.id, "name": tenant.name, "created_at": tenant.created_at} for tenant in tenants]
-    print_rows(rows, as_json=as_json, nothing="There are no tenants; `sentry-graph tenants create NAME` makes one.")
+    print_rows(rows, as_json=as_json, nothing="There are no tenants; `python -m service tenants create` makes one.")

@@ -71,7 +71,7 @@ def test_a_keyring_that_is_broken(run: Run, keyring: Path):
 
 def test_a_postgresql_without_tables(run: Run, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer):
     monkeypatch.setenv("SENTRY_GRAPH_DATABASE_URL", postgres.url("postgres"))
-    check_refused(run("serve"), "sentry-graph migrate")
+    check_refused(run("serve"), "python -m service migrate")
 
 
 def test_a_postgresql_that_is_not_there_is_told_with_the_reason(run: Run, monkeypatch: pytest.MonkeyPatch):

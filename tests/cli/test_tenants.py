@@ -116,7 +116,7 @@ def test_wrong_input_is_one_line(run: Run, arguments: list[str], said: str):
 def test_a_database_that_was_not_migrated(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SENTRY_GRAPH_DATABASE_URL", f"sqlite:///{tmp_path}/new.db")
     code, _, error = run("tenants", "list")
-    assert (code, error.splitlines()[1]) == (1, "Run `sentry-graph migrate` to make it.")
+    assert (code, error.splitlines()[1]) == (1, "Run `python -m service migrate` to make it.")
     assert run("migrate")[0] == 0
     assert run("tenants", "list")[0] == 0
     assert run("migrate", "--down", "base")[0] == 0
