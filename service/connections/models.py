@@ -31,8 +31,9 @@ class CredentialKind(enum.StrEnum):
 class ConnectionRecord(SQLModel, table=True):
     """A linked Sentry account: one organization of one Sentry, for one tenant. Holds no secret.
 
-    ``control_origin`` and ``api_origin`` are URLs without a trailing slash and never change while a credential is
-    stored. ``projects`` is the constraint: ``[{"id", "slug"}]``, or None for the whole organization.
+    ``control_origin`` and ``api_origin`` are URLs without a trailing slash; they change only together with the
+    credential, which is bound to them. ``projects`` is the constraint: ``[{"id", "slug"}]``, or None for the whole
+    organization.
     ``organization_id`` is None where the credential may not ask for it (an organization token knows only the slug).
     """
 
@@ -66,11 +67,11 @@ class ConnectionRecord(SQLModel, table=True):
 
 
 class CredentialRecord(SQLModel, table=True):
-    """A connection's sealed credential. The row is deleted when the connection is unlinked or its origin changes.
+    """A connection's sealed credential. The row is deleted when the connection is unlinked.
 
-    ``version`` grows with every change of the secret (it fences refreshing); ``key_id`` names the key of the keyring
-    that sealed ``access_token``. ``fingerprint`` tells equal tokens apart from different ones (they share Sentry's
-    rate limit) without telling anything else.
+    ``version`` grows with every change of the secret; ``key_id`` names the key of the keyring that sealed
+    ``access_token``. ``fingerprint`` tells equal tokens apart from different ones (they share Sentry's rate limit)
+    without telling anything else.
     """
 
     __tablename__ = "credentials"
@@ -93,7 +94,8 @@ class IdempotencyRecord(SQLModel, table=True):
     """A proxy write that carried an idempotency key: its request's hash, and its answer once there is one.
 
     ``status`` is Sentry's HTTP status, None while the write runs or when its outcome is unknown
-    (``finished_at`` then tells the two apart). ``answer`` is the sealed, capped body.
+    (``finished_at`` then tells the two apart). ``answer`` is sealed: some headers, and the body if it
+    is short.
     """
 
     __tablename__ = "idempotency_keys"

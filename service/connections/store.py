@@ -119,13 +119,13 @@ class ConnectionStore:
         caller.require(Role.ADMIN)
 
         async def work(session: AsyncSession) -> ConnectionRecord:
-            found = await self._find_to_replace(session, caller, link)
+            found = await _find_to_replace(session, caller, link)
             connection = found or new_connection(caller, link)
             moved = found is not None and _origins(connection) != (link.control_origin, link.api_origin)
             apply_link(link, connection)
             session.add(connection)
             await session.flush()
-            await self._store_credential(session, connection, seal(connection))
+            await _store_credential(session, connection, seal(connection))
             if moved:
                 await _forget_answers(session, connection)
             return connection
@@ -227,51 +227,48 @@ class ConnectionStore:
             self._cache.add(linked, writes=writes)
         return found
 
-    async def _find_to_replace(self, session: AsyncSession, caller: Caller, link: Link) -> ConnectionRecord | None:
-        """The row that the link updates; None where a new one is to be made, which the caller then may."""
-        found = None
-        if link.external_id is not None:
-            statement = select(ConnectionRecord).where(
-                *visible(caller), col(ConnectionRecord.external_id) == link.external_id
-            )
-            found = (await session.exec(statement.with_for_update())).first()
-        if found is None:
-            caller.require_whole_tenant()
-            if link.external_id is not None and is_connection_id(link.external_id):
-                raise no_such_connection()  # it can only be meant as the id of a connection to link again
-            if await session.get(TenantRecord, caller.tenant_id) is None:
-                raise NotFound("There is no such tenant.", cure="Make it with `tenants create`.")
-            return None
-        if is_same_organization(found, link):
-            return found
-        if found.status != ConnectionStatus.UNLINKED:
-            raise Conflict(
-                f"The externalId `{link.external_id}` stands for the organization `{found.organization_slug}` at "
-                f"{found.control_origin}, not for `{link.organization_slug}` at {link.control_origin}.",
-                cure="Use another externalId, or unlink that connection first.",
-            )
-        caller.require_whole_tenant()
-        await session.delete(found)
-        await session.flush()  # before the new row takes the externalId
-        return None
 
-    async def _store_credential(self, session: AsyncSession, connection: ConnectionRecord, token: SealedToken) -> None:
-        stored = await session.get(CredentialRecord, connection.id)
-        credential = stored or CredentialRecord(
-            connection_id=connection.id,
-            tenant_id=connection.tenant_id,
-            version=0,
-            key_id="",
-            access_token=b"",
-            fingerprint="",
-            updated_at=connection.updated_at,
+async def _find_to_replace(session: AsyncSession, caller: Caller, link: Link) -> ConnectionRecord | None:
+    """The row that the link updates; None where a new one is to be made, which the caller then may."""
+    found = None
+    if link.external_id is not None:
+        statement = select(ConnectionRecord).where(
+            *visible(caller), col(ConnectionRecord.external_id) == link.external_id
         )
-        credential.version += 1
-        credential.key_id = token.sealed.key_id
-        credential.access_token = token.sealed.data
-        credential.fingerprint = token.fingerprint
-        credential.updated_at = connection.updated_at
-        session.add(credential)
+        found = (await session.exec(statement.with_for_update())).first()
+    if found is None:
+        caller.require_whole_tenant()
+        if link.external_id is not None and is_connection_id(link.external_id):
+            raise no_such_connection()  # it can only be meant as the id of a connection to link again
+        if await session.get(TenantRecord, caller.tenant_id) is None:
+            raise NotFound("There is no such tenant.", cure="Make it with `tenants create`.")
+        return None
+    if is_same_organization(found, link):
+        return found
+    if found.status != ConnectionStatus.UNLINKED:
+        raise Conflict(
+            f"The externalId `{link.external_id}` stands for the organization `{found.organization_slug}` at "
+            f"{found.control_origin}, not for `{link.organization_slug}` at {link.control_origin}.",
+            cure="Use another externalId, or unlink that connection first.",
+        )
+    caller.require_whole_tenant()
+    await session.delete(found)
+    await session.flush()  # before the new row takes the externalId
+    return None
+
+
+async def _store_credential(session: AsyncSession, connection: ConnectionRecord, token: SealedToken) -> None:
+    stored = await session.get(CredentialRecord, connection.id)
+    credential = CredentialRecord(
+        connection_id=connection.id,
+        tenant_id=connection.tenant_id,
+        version=stored.version + 1 if stored is not None else 1,
+        key_id=token.sealed.key_id,
+        access_token=token.sealed.data,
+        fingerprint=token.fingerprint,
+        updated_at=connection.updated_at,
+    )
+    await session.merge(credential)
 
 
 def _seen(caller: Caller, cached: Linked | None) -> Linked | None:

@@ -32,15 +32,7 @@ from service.graphql_http.responses import (
     format_unforeseen,
 )
 from service.settings import Settings
-from service.tenants.caller import Caller
-
-
-class Authenticator(Protocol):
-    """Knows callers by their ``Authorization`` header."""
-
-    async def authenticate(self, authorization: str | None) -> Caller:
-        """The caller. Raises :class:`Unauthenticated`."""
-        ...
+from service.tenants.caller import Caller, KnowsCallers
 
 
 class Observe(Protocol):
@@ -69,7 +61,7 @@ def create_graphql_routes(
     *,
     settings: Settings,
     get_context: Callable[[Caller, GraphQLRequest], ContextT],
-    authenticator: Authenticator,
+    authenticator: KnowsCallers,
     observe: Observe | None = None,
     costs: CostTable | None = None,
     page: Callable[[], Response] | None = None,
@@ -107,7 +99,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         persisted: PersistedDocuments,
         settings: Settings,
         get_context: Callable[[Caller, GraphQLRequest], ContextT],
-        authenticator: Authenticator,
+        authenticator: KnowsCallers,
         observe: Observe | None,
         page: Callable[[], Response] | None,
     ) -> None:

@@ -8,7 +8,6 @@ never ends as a whole one does.
 import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Protocol
 from urllib.parse import urlencode
 
 import structlog
@@ -23,7 +22,7 @@ from service.proxy.uploads import Upload
 from service.sentry.client import SentryClient
 from service.sentry.links import PageLinks
 from service.sentry.paths import ApiPath
-from service.tenants.caller import Caller
+from service.tenants.caller import Caller, KnowsCallers
 
 LONGEST_KEYED_BODY = 2**20
 """Bytes of a request that carries an idempotency key: it is held whole, to be compared."""
@@ -41,14 +40,6 @@ _GUARDS = {
 _log = structlog.get_logger(__name__)
 
 
-class Authenticator(Protocol):
-    """Knows callers by their ``Authorization`` header."""
-
-    async def authenticate(self, authorization: str | None) -> Caller:
-        """The caller. Raises :class:`Unauthenticated`."""
-        ...
-
-
 class AnswerCutOff(Exception):
     """Raised into the server, so that it closes the connection instead of ending the answer properly."""
 
@@ -56,7 +47,7 @@ class AnswerCutOff(Exception):
 def create_proxy_route(
     engine: ProxyEngine,
     client: SentryClient,
-    authenticator: Authenticator,
+    authenticator: KnowsCallers,
     *,
     max_upload_bytes: int,
     public_url: str | None = None,
@@ -73,7 +64,7 @@ class RestProxy:
         self,
         engine: ProxyEngine,
         client: SentryClient,
-        authenticator: Authenticator,
+        authenticator: KnowsCallers,
         *,
         max_upload_bytes: int,
         public_url: str | None,

@@ -15,7 +15,7 @@ from service.last_used import LastUsed
 from service.settings import JwtIssuer
 from service.tasks import Coalescer
 from service.tenants.caller import Caller
-from service.tenants.jwt import JwtVerifier
+from service.tenants.jwt import JwtVerifier, not_valid
 from service.tenants.keys import is_key, parse_prefix
 from service.tenants.models import ApiKeyRecord, TenantRecord
 
@@ -107,10 +107,10 @@ class Authenticator:
             key = (await session.exec(select(ApiKeyRecord).where(ApiKeyRecord.prefix == prefix))).one_or_none()
         is_right = is_key(shown, key.digest if key else None, self._pepper)
         if key is None or not is_right or key.revoked_at is not None:
-            raise _not_valid()
+            raise not_valid()
         lasts = (key.expires_at - now()).total_seconds() if key.expires_at else _KNOWN_SECONDS
         if lasts <= 0:
-            raise _not_valid()
+            raise not_valid()
         caller = Caller(
             tenant_id=key.tenant_id,
             role=key.role,
@@ -133,7 +133,3 @@ class Authenticator:
 
 def _as_set(names: list[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
-
-
-def _not_valid() -> Unauthenticated:
-    return Unauthenticated("The API key or JWT is not valid.")

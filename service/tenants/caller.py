@@ -2,8 +2,12 @@
 
 import enum
 from dataclasses import dataclass
+from typing import Protocol
 
 from service.errors import Forbidden
+
+NARROWED_TO_AT_MOST = 1000
+"""Connections that one key or JWT names."""
 
 
 class Role(enum.StrEnum):
@@ -24,7 +28,7 @@ class Caller:
     """An authenticated caller. Everything that reads or writes on somebody's behalf takes one.
 
     ``connection_ids`` and ``external_ids`` narrow the caller to the connections that either of them names; both None
-    means every connection of the tenant. ``subject`` names the key or the JWT's subject in logs and audits.
+    means every connection of the tenant. ``subject`` names the key, the JWT's subject or the command line.
     """
 
     tenant_id: str
@@ -53,3 +57,11 @@ class Caller:
         """
         if self.is_narrowed:
             raise Forbidden("This needs a caller that is not narrowed to named connections.")
+
+
+class KnowsCallers(Protocol):
+    """Whatever knows callers by their ``Authorization`` header: the authenticator, or one that is observed."""
+
+    async def authenticate(self, authorization: str | None) -> Caller:
+        """The caller. Raises :class:`service.errors.Unauthenticated`."""
+        ...

@@ -16,12 +16,11 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from service.errors import Unauthenticated
 from service.settings import JwtIssuer
-from service.tenants.caller import Caller, Role
+from service.tenants.caller import NARROWED_TO_AT_MOST, Caller, Role
 from service.tenants.jwks import IssuerKeys, create_issuer_keys
 
 LEEWAY_SECONDS = 30  # between the issuer's clock and ours
 _TYPES = {"jwt", "at+jwt"}  # not a logout or ID-token event of the same issuer (RFC 8725 section 3.11)
-_NARROWED_TO_AT_MOST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class JwtVerifier:
         parsed, claims = _parse(token)
         issuer = self._issuers.get(claims["iss"]) if isinstance(claims.get("iss"), str) else None
         if issuer is None or not await issuer.has_signed(parsed):
-            raise _not_valid()
+            raise not_valid()
         return issuer.read_claims(claims, int(self._clock()))
 
 
@@ -121,13 +120,13 @@ def _parse(token: str) -> tuple[jws.CompactSignature, dict[str, Any]]:
     try:
         parsed = jws.extract_compact(token.encode())
         if not {"crit", "b64"}.isdisjoint(parsed.headers()):  # extensions, of which we know none (RFC 7515 4.1.11)
-            raise _not_valid()
+            raise not_valid()
         kind = parsed.headers().get("typ", "JWT")
         if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in _TYPES:
-            raise _not_valid()
+            raise not_valid()
         return parsed, msgspec.json.decode(parsed.payload, type=dict[str, Any])
     except (JoseError, ValueError, TypeError, RecursionError):
-        raise _not_valid() from None
+        raise not_valid() from None
 
 
 def _read_narrowing(claims: dict[str, Any], name: str) -> frozenset[str] | None:
@@ -135,10 +134,11 @@ def _read_narrowing(claims: dict[str, Any], name: str) -> frozenset[str] | None:
     if name not in claims:
         return None
     names = claims[name]
-    if not isinstance(names, list) or len(names) > _NARROWED_TO_AT_MOST or not all(isinstance(n, str) for n in names):
-        raise Unauthenticated(f"The JWT's claim `{name}` is not a list of at most {_NARROWED_TO_AT_MOST} texts.")
+    if not isinstance(names, list) or len(names) > NARROWED_TO_AT_MOST or not all(isinstance(n, str) for n in names):
+        raise Unauthenticated(f"The JWT's claim `{name}` is not a list of at most {NARROWED_TO_AT_MOST} texts.")
     return frozenset(names)
 
 
-def _not_valid() -> Unauthenticated:
+def not_valid() -> Unauthenticated:
+    """What is said of every API key and JWT that proves nothing: no more than that."""
     return Unauthenticated("The API key or JWT is not valid.")

@@ -12,12 +12,11 @@ from service.columns import now
 from service.db import Database
 from service.errors import BadInput, Conflict, NotFound
 from service.ids import is_connection_id, new_id
-from service.tenants.caller import Role
+from service.tenants.caller import NARROWED_TO_AT_MOST, Role
 from service.tenants.keys import digest_key, new_key
 from service.tenants.models import ApiKeyRecord, TenantRecord
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")
-_NARROWED_TO_AT_MOST = 1000
 
 
 class TenantStore:
@@ -143,6 +142,6 @@ def _is_text(text: str) -> bool:
 
 
 def _narrowing(names: Collection[str] | None) -> list[str] | None:
-    if names is not None and len(names) > _NARROWED_TO_AT_MOST:
-        raise BadInput(f"A key is narrowed to {_NARROWED_TO_AT_MOST} connections at most.")
+    if names is not None and len(names) > NARROWED_TO_AT_MOST:
+        raise BadInput(f"A key is narrowed to {NARROWED_TO_AT_MOST} connections at most.")
     return None if names is None else sorted(set(names))
