@@ -1,6 +1,6 @@
 # The service as `python -m service`; `serve` where no command is given. Its data is in /data.
 # Give it as long to stop as SENTRY_GRAPH_DRAIN_SECONDS and SENTRY_GRAPH_SHUTDOWN_SECONDS say together:
-# `docker stop --time 30`, or terminationGracePeriodSeconds in Kubernetes.
+# `docker stop -t 30`, or terminationGracePeriodSeconds in Kubernetes.
 
 FROM node:24-slim AS node
 

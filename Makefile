@@ -27,7 +27,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@touch $@
 
 setup: $(VENV)/.runtime
+	@:
 setup-dev: $(VENV)/.dev
+	@:
 
 $(GRAPHIQL)/assets/stamp: $(GRAPHIQL)/package-lock.json $(VENV)/.runtime
 	@command -v node >/dev/null || $(PIP) install --require-hashes -r requirements-node.txt
