@@ -308,8 +308,8 @@ class Exchange:
         )
 
     async def _read_refusal(self, opened: OpenResponse) -> Response | OpenResponse:
-        """Leave the body to the caller, unless the answer may be followed by another."""
-        return await self._read(opened) if opened.status in {401, 429} or opened.status >= 500 else opened
+        """Leave the body to the caller, unless it may be followed by another answer, or quote what was sent."""
+        return await self._read(opened) if opened.status >= 300 else opened
 
 
 def _may_be_renewed(call: Call, answer: Response | OpenResponse) -> bool:
