@@ -1,7 +1,7 @@
 """The composition root: every object is made here, wired to the others, started and stopped. Nothing else does that."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +23,7 @@ from service.db import Database
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
 from service.errors import BadInput, ConfigurationError, StorageUnavailable
-from service.graphql_http.endpoint import create_graphql_routes
+from service.graphql_http.endpoint import create_graphql_route
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
 from service.last_used import LastUsed
@@ -44,6 +44,7 @@ from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
 from service.sentry.transport import create_transport
 from service.settings import Settings
+from service.tasks import repeating
 from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
@@ -134,7 +135,7 @@ class Runtime:
             stack.push_async_callback(self.services.client.aclose)
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
             await stack.enter_async_context(self.last_used.running())
-            await stack.enter_async_context(_repeating(self._purge, _PURGE_SECONDS))
+            await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
             yield
 
     async def _purge(self) -> None:
@@ -161,23 +162,6 @@ async def _check_keys(database: Database, keyring: Keyring) -> None:
         )
 
 
-@asynccontextmanager
-async def _repeating(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
-    """Do work now and every so many seconds while the block runs."""
-
-    async def repeat() -> None:
-        while True:
-            await work()
-            await asyncio.sleep(seconds)
-
-    task = asyncio.create_task(repeat())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
 def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
     """The ASGI application of a runtime, to be served while the runtime is started.
 
@@ -192,13 +176,15 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
     page, routes = create_graphiql(PREPARED, demo_key=demo_key is not None) if settings.graphiql else (None, [])
     if demo_key is not None:
         routes.append(create_demo_key_route(demo_key, bound_host=settings.host, bound_port=settings.port))
-    routes += create_graphql_routes(
-        build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
-        settings=settings,
-        get_context=get_context,
-        authenticator=authenticator,
-        observe=observer.graphql_request,
-        page=page,
+    routes.append(
+        create_graphql_route(
+            build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
+            settings=settings,
+            get_context=get_context,
+            authenticator=authenticator,
+            observe=observer.graphql_request,
+            page=page,
+        )
     )
     routes.append(
         create_proxy_route(

@@ -1,6 +1,5 @@
 """``last_used_at`` of API keys and connections: noted in memory, written in batches, never a commit per read."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -12,6 +11,7 @@ from sqlmodel import SQLModel
 from service.columns import now
 from service.db import Database
 from service.errors import StorageUnavailable
+from service.tasks import repeating
 
 _log = structlog.get_logger(__name__)
 
@@ -31,13 +31,10 @@ class LastUsed:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write while the block runs, and what is left at its end."""
-        task = asyncio.create_task(self._write_regularly())
         try:
-            yield
+            async with repeating(self.flush, self._seconds):
+                yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
             await self.flush()
 
     async def flush(self) -> None:
@@ -49,11 +46,6 @@ class LastUsed:
             except StorageUnavailable as error:
                 _log.warning("last_used_not_written", table=table.__tablename__, rows=len(rows), error=error.message)
                 self._noted[table] = rows | self._noted.get(table, {})
-
-    async def _write_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(self._seconds)
-            await self.flush()
 
     async def _write(self, table: type[SQLModel], rows: dict[str, datetime]) -> None:
         columns = SQLModel.metadata.tables[str(table.__tablename__)].c

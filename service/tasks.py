@@ -1,7 +1,8 @@
-"""Running things at once: several as one, and one for several."""
+"""Running things at once: several as one, one for several, and one again and again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
@@ -20,6 +21,24 @@ async def together(work: Iterable[Coroutine[Any, Any, V]]) -> list[V]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def repeating(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
+    """Do work now and every so many seconds while the block runs. Its error ends that, and is raised at the end."""
+
+    async def repeat() -> None:
+        while True:
+            await work()
+            await asyncio.sleep(seconds)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 class _Shared(Generic[V]):

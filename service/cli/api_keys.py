@@ -33,7 +33,7 @@ def create(
         list[str] | None, typer.Option(help="Narrow it to the connection of this externalId; repeat for several.")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="When it ends, as 2030-01-31T00:00:00Z; else never.")] = None,
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
 ) -> None:
     """Create an API key and print it, this once."""
     expires_at = _parse_time(expires)
@@ -60,7 +60,7 @@ def create(
 
 
 @app.command("list")
-def list_all(tenant_id: TenantId, as_json: AsJson = False) -> None:  # noqa: FBT002
+def list_all(tenant_id: TenantId, as_json: AsJson = False) -> None:
     """List a tenant's keys, oldest first, revoked ones too; never the keys themselves."""
 
     async def work() -> list[ApiKeyRecord]:
@@ -76,7 +76,7 @@ def list_all(tenant_id: TenantId, as_json: AsJson = False) -> None:  # noqa: FBT
 def revoke(
     tenant_id: TenantId,
     key_id: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, from `api-keys list`.")],
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a key for good; serving processes notice within 5 seconds."""
 

@@ -75,7 +75,7 @@ def retire(key_id: Annotated[str, typer.Argument(metavar="KEY", help="The key's 
 
 
 @app.command("status")
-def status(as_json: AsJson = False) -> None:  # noqa: FBT002
+def status(as_json: AsJson = False) -> None:
     """List the keys and how many stored secrets need each; never the keys themselves."""
     keyring = _load()
 

@@ -52,7 +52,7 @@ def link(
         Path | None,
         typer.Option(help=f"Read the token from this file; else from {TOKEN_VARIABLE}, a prompt, or standard input."),
     ] = None,
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
 ) -> None:
     """Link a Sentry account by its token."""
     request = LinkRequest(
@@ -83,7 +83,7 @@ def link(
 
 
 @app.command("list")
-def list_all(tenant: Tenant = None, as_json: AsJson = False) -> None:  # noqa: FBT002
+def list_all(tenant: Tenant = None, as_json: AsJson = False) -> None:
     """List the tenant's connections, oldest first."""
 
     async def work() -> list[ConnectionRecord]:

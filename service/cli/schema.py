@@ -8,10 +8,10 @@ from service.schema.build import print_full_sdl, print_sdl
 
 
 def print_schema(
-    full: Annotated[  # noqa: FBT002  (typer makes it an option)
+    full: Annotated[
         bool, typer.Option("--full", help="With `node` and `nodes`, which a subgraph leaves out: for code generators.")
     ] = False,
-    auth_directives: Annotated[  # noqa: FBT002  (typer makes it an option)
+    auth_directives: Annotated[
         bool, typer.Option("--auth-directives", help="With @authenticated and @requiresScopes.")
     ] = False,
 ) -> None:

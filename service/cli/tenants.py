@@ -19,7 +19,7 @@ def create(
     tenant_id: Annotated[
         str | None, typer.Option("--id", help="An id of your own, where JWTs name the tenant; else one is made.")
     ] = None,
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
 ) -> None:
     """Create a tenant and print it."""
 
@@ -31,7 +31,7 @@ def create(
 
 
 @app.command("list")
-def list_all(as_json: AsJson = False) -> None:  # noqa: FBT002
+def list_all(as_json: AsJson = False) -> None:
     """List the tenants, oldest first."""
 
     async def work() -> list[TenantRecord]:

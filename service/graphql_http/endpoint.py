@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.errors import DeadlineExceeded, OutcomeUnknown, ServiceError, Unauthenticated
-from service.graphql_http.cost import CostTable, read_costs
+from service.graphql_http.cost import read_costs
 from service.graphql_http.documents import Document, Documents, Operation
 from service.graphql_http.execution import Runner, finish_query
 from service.graphql_http.limits import Limits
@@ -56,24 +56,21 @@ _METHODS = "GET, POST, OPTIONS"
 ContextT = TypeVar("ContextT", bound=RequestContext)
 
 
-def create_graphql_routes(
+def create_graphql_route(
     schema: strawberry.Schema,
     *,
     settings: Settings,
     get_context: Callable[[Caller, GraphQLRequest], ContextT],
     authenticator: KnowsCallers,
     observe: Observe | None = None,
-    costs: CostTable | None = None,
     page: Callable[[], Response] | None = None,
-    path: str = "/graphql",
-) -> list[Route]:
-    """The route of the graph.
+) -> Route:
+    """The route of the graph; ``page`` answers browsers that open it: GraphiQL.
 
-    ``costs`` defaults to what the schema declares. ``page`` answers browsers that open the path: GraphiQL.
     Raises :class:`ConfigurationError` where a trusted document does not fit the schema.
     """
     limits = Limits.of(settings)
-    documents = Documents(schema._schema, limits, read_costs(schema) if costs is None else costs)  # noqa: SLF001 - where every integration finds it
+    documents = Documents(schema._schema, limits, read_costs(schema))  # noqa: SLF001 - where every integration finds it
     trusted = settings.trusted_documents
     endpoint = GraphQLEndpoint(
         Runner(schema, hide_suggestions=not settings.suggestions),
@@ -85,7 +82,7 @@ def create_graphql_routes(
         observe=observe,
         page=page,
     )
-    return [Route(path, endpoint, include_in_schema=False)]
+    return Route("/graphql", endpoint, include_in_schema=False)
 
 
 class GraphQLEndpoint(Generic[ContextT]):

@@ -18,7 +18,6 @@ from service.tasks import together
 
 MOST_REPRESENTATIONS = 100
 
-Representation = Mapping[str, Any]
 Loader = Callable[[Loaders, Sequence[tuple[str, ...]]], Awaitable[list[Any]]]
 
 
