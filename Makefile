@@ -14,7 +14,7 @@ help: ## list the commands
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11, say")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@echo "installing the service's packages into $(VENV) …"
@@ -52,7 +52,7 @@ contract: setup-dev ## check what we rely on in Sentry: the sandbox always, a re
 	@$(BIN)/python -m pytest -rs tests/contract
 
 bench: setup-dev ## measure CPU per request beside stock parts, as ratios
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(ARGS)
 
 docs: setup ## write what is generated: the settings' reference and schema.graphql
 	@$(BIN)/python -m service settings > docs/settings.md
