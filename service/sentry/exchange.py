@@ -27,7 +27,7 @@ from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
 from service.sentry.fairness import Shares, TurnStream, spend
 from service.sentry.gate import Gate
-from service.sentry.headers import find_request_id, select_response_headers
+from service.sentry.headers import select_response_headers
 from service.sentry.limits import RateLimitState, parse_rate_limit
 from service.sentry.links import parse_link
 from service.sentry.origin import Origin
@@ -277,7 +277,6 @@ class Exchange:
             headers=headers,
             links=parse_link(headers.get("link")),
             rate_limit=state,
-            request_id=find_request_id(headers),
             coding=coding,
             stream=stream,
         )
@@ -304,7 +303,6 @@ class Exchange:
             body=pieces[0] if len(pieces) == 1 else b"".join(pieces),
             links=opened.links,
             rate_limit=opened.rate_limit,
-            request_id=opened.request_id,
         )
 
     async def _read_refusal(self, opened: OpenResponse) -> Response | OpenResponse:
