@@ -24,7 +24,7 @@ from service.tenants.store import TenantStore
 
 app = typer.Typer(help="List, show and unlink linked Sentry accounts.", no_args_is_help=True)
 
-TOKEN_VARIABLE = "SENTRY_AUTH_TOKEN"  # noqa: S105  # a name; sentry-cli reads the same one
+TOKEN_VARIABLE = "SENTRY_AUTH_TOKEN"  # noqa: S105 - a name; sentry-cli reads the same one
 _PAGE = 500
 
 Tenant = Annotated[str | None, typer.Option(help="The tenant's id; may be left out where there is only one.")]

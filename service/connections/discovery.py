@@ -33,7 +33,7 @@ from service.tasks import together
 
 SENTRY_IO = Origin.parse("https://sentry.io")
 
-_NEW_TOKEN = "Make a new token in Sentry and link with that one; an expired or revoked token cannot be renewed."  # noqa: S105
+_NEW_TOKEN = "Make a new token in Sentry and link with that one; an expired or revoked token cannot be renewed."  # noqa: S105 - a cure
 _SLUG = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 _WHERE_SLUGS_ARE = "the part of its address after /organizations/ or /settings/, or before .sentry.io"
 

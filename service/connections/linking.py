@@ -49,7 +49,7 @@ class PastedToken:
         """The token as it was pasted."""
         return self._token
 
-    async def fresh_token(self, rejected: Token) -> Token:  # noqa: ARG002  # there is but one
+    async def fresh_token(self, rejected: Token) -> Token:  # noqa: ARG002 - there is but one
         """There is no other: :class:`UpstreamUnauthorized`."""
         raise UpstreamUnauthorized("Sentry refuses this token.")
 

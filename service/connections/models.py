@@ -20,12 +20,12 @@ class ConnectionStatus(enum.StrEnum):
 class CredentialKind(enum.StrEnum):
     """How a connection authenticates (see "Credentials" in Sentry's documentation of its API)."""
 
-    USER_TOKEN = "user_token"  # noqa: S105
-    OAUTH_TOKEN = "oauth_token"  # noqa: S105
-    APP_TOKEN = "app_token"  # noqa: S105
-    INTERNAL_TOKEN = "internal_token"  # noqa: S105
-    ORGANIZATION_TOKEN = "organization_token"  # noqa: S105
-    UNKNOWN_TOKEN = "unknown_token"  # noqa: S105  (bare hex without an owner Sentry would name)
+    USER_TOKEN = "user_token"  # noqa: S105 - a kind
+    OAUTH_TOKEN = "oauth_token"  # noqa: S105 - a kind
+    APP_TOKEN = "app_token"  # noqa: S105 - a kind
+    INTERNAL_TOKEN = "internal_token"  # noqa: S105 - a kind
+    ORGANIZATION_TOKEN = "organization_token"  # noqa: S105 - a kind
+    UNKNOWN_TOKEN = "unknown_token"  # noqa: S105 - bare hex without an owner Sentry would name
 
 
 class ConnectionRecord(SQLModel, table=True):

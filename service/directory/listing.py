@@ -58,7 +58,7 @@ class Slice(msgspec.Struct):
 class PageSource(Protocol):
     """Where pages come from: one connection's page at an upstream cursor (None: the first). Raises ServiceError."""
 
-    async def __call__(self, connection_id: str, page_cursor: str | None) -> UserPage: ...  # noqa: D102
+    async def __call__(self, connection_id: str, page_cursor: str | None) -> UserPage: ...  # noqa: D102 - the class says it
 
 
 class Window(msgspec.Struct, frozen=True):

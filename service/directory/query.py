@@ -162,7 +162,7 @@ def place_key(order: UserOrder | None) -> Callable[[Place], Any]:
                 return 1
             if other.value is None:
                 return -1
-            return sign if one.value > other.value else -sign  # type: ignore[operator]
+            return sign if one.value > other.value else -sign  # type: ignore[operator]  # one order, one kind of value
         tie, other_tie = (one.connection_id, one.member_id), (other.connection_id, other.member_id)
         return (tie > other_tie) - (tie < other_tie)
 

@@ -23,17 +23,16 @@ _OBJECT = msgspec.json.Decoder(_Envelope)
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """``text`` is valid JSON in UTF-8 without outer white space, byte for byte as it came where ``is_json``.
+    """``text`` is valid JSON in UTF-8 without outer white space: the body byte for byte, or text as a string.
 
     ``items`` is the length of a list, or of the list in an object's ``data`` (events, replays and flag logs page so).
     """
 
     text: bytes
-    is_json: bool
     items: int | None
 
 
-NOTHING = Scanned(b"null", is_json=False, items=None)
+NOTHING = Scanned(b"null", items=None)
 
 
 def scan_answer(status: int, content_type: str, body: bytes) -> Scanned:
@@ -70,7 +69,7 @@ def scan_json(body: bytes) -> Scanned:
         items = _count(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise UpstreamInvalid("Sentry's answer is not valid JSON.") from None
-    return Scanned(text, is_json=True, items=items)
+    return Scanned(text, items=items)
 
 
 def _count(text: bytes) -> int | None:
@@ -88,7 +87,7 @@ def _count(text: bytes) -> int | None:
 def _quote(media_type: str, body: bytes) -> Scanned:
     try:
         if len(body) <= LONGEST_TEXT and b"\0" not in body:
-            return Scanned(msgspec.json.encode(str(body, "utf-8")), is_json=False, items=None)
+            return Scanned(msgspec.json.encode(str(body, "utf-8")), items=None)
     except UnicodeDecodeError:
         pass
     raise UpstreamNotJson(f"Sentry answered with a file of the type {media_type}, {len(body)} bytes long.")

@@ -42,14 +42,13 @@ class ProxyRequest:
 class ProxyAnswer:
     """Sentry's answer. ``result`` is JSON text, None where there is no body.
 
-    ``is_json`` is False where Sentry's body is text, which ``result`` then holds as a JSON string. ``result_count`` is
-    the length of a list, or of the list in an object's ``data``; ``total_count`` is what Sentry says of the whole list
-    (``X-Hits``, capped there). ``next_cursor`` is Sentry's own, None on the last page and for lists that come whole.
+    A body that is text comes as a JSON string. ``result_count`` is the length of a list, or of the list in an
+    object's ``data``; ``total_count`` is what Sentry says of the whole list (``X-Hits``, capped there).
+    ``next_cursor`` is Sentry's own, None on the last page and for lists that come whole.
     """
 
     status_code: int
     result: bytes | None
-    is_json: bool
     result_count: int | None
     total_count: int | None
     next_cursor: str | None
@@ -101,7 +100,6 @@ class ProxyEngine:
         return ProxyAnswer(
             status_code=response.status,
             result=scanned.text if scanned.text != b"null" else None,
-            is_json=scanned.is_json,
             result_count=scanned.items,
             total_count=_count(response.headers.get("x-hits")),
             next_cursor=links.next.cursor if links.next and links.next.results else None,

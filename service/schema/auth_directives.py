@@ -51,11 +51,11 @@ def _import(link: ConstDirectiveNode) -> ConstDirectiveNode:
         if argument.name.value == "import":
             imports = cast("ConstListValueNode", argument.value)
             added = tuple(StringValueNode(value=name) for name in _IMPORTS)
-            argument = replace(argument, value=replace(imports, values=(*imports.values, *added)))  # noqa: PLW2901
+            argument = replace(argument, value=replace(imports, values=(*imports.values, *added)))  # noqa: PLW2901 - the changed one
         arguments.append(argument)
     return replace(link, arguments=tuple(arguments))
 
 
 def _parse_directive(text: str) -> ConstDirectiveNode:
     document: DocumentNode = parse(f"scalar S {text}")
-    return cast("ConstDirectiveNode", document.definitions[0].directives[0])  # type: ignore[attr-defined]
+    return cast("ConstDirectiveNode", document.definitions[0].directives[0])  # type: ignore[attr-defined]  # a scalar's definition

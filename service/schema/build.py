@@ -8,7 +8,7 @@ from graphql import Undefined
 from strawberry.printer import print_schema
 from strawberry.schema.config import StrawberryConfig
 
-import service.schema.enums  # noqa: F401  (describes the enums before the types use them)
+import service.schema.enums  # noqa: F401 - describes the enums before the types use them
 from service.schema.auth_directives import add_auth_directives
 from service.schema.fast_fields import install_attribute_resolvers
 from service.schema.federation import Subgraph
@@ -67,7 +67,7 @@ def _drop_null_defaults(schema: Subgraph) -> None:
 
     Not every composer takes ``@listSize`` with both an assumed size and an argument that has a default.
     """
-    for type_ in schema._schema.type_map.values():  # noqa: SLF001  (where every integration finds it)
+    for type_ in schema._schema.type_map.values():  # noqa: SLF001 - where every integration finds it
         fields = getattr(type_, "fields", {}).values()
         for value in [*fields, *(one for field in fields for one in getattr(field, "args", {}).values())]:
             if getattr(value, "default_value", Undefined) is None:

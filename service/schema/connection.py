@@ -104,7 +104,7 @@ class Connection(relay.Node):
         after: args.After = None,
         last: args.Last = None,
         before: args.Before = None,
-        filter: args.UserFilter = None,  # noqa: A002  (GraphQL's name)
+        filter: args.UserFilter = None,
         order_by: args.UserOrder = None,
     ) -> UserConnection | None:
         """The users; a failure is this field's error."""
@@ -140,7 +140,7 @@ class Connection(relay.Node):
             return await loaders.user_by_email.load((record.id, email))  # type: ignore[return-value]  # backs the type
         if not (external_id or "").isdecimal():
             return None
-        return await loaders.user_by_external_id.load((record.id, str(external_id)))  # type: ignore[return-value]
+        return await loaders.user_by_external_id.load((record.id, str(external_id)))  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(
         description="Read anything from Sentry: `GET` below `/api/0/`, with the connection's credential.",

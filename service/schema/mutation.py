@@ -96,7 +96,7 @@ class Mutation:
     async def link_connection(
         self,
         info: Info,
-        input: Annotated[LinkConnectionInput, strawberry.argument(description="What to link.")],  # noqa: A002  (Relay's name)
+        input: Annotated[LinkConnectionInput, strawberry.argument(description="What to link.")],
     ) -> Connection | None:
         """Link an account."""
         request = LinkRequest(
@@ -109,7 +109,7 @@ class Mutation:
             projects=input.projects,
             installation_id=input.installation_id,
         )
-        return await info.context.services.linker.link(info.context.caller, request)  # type: ignore[return-value]
+        return await info.context.services.linker.link(info.context.caller, request)  # type: ignore[return-value]  # backs the type
 
     @strawberry.mutation(
         description="Change a connection's name, customer or projects. Needs the role `admin`.",
@@ -118,7 +118,7 @@ class Mutation:
     async def update_connection(
         self,
         info: Info,
-        input: Annotated[UpdateConnectionInput, strawberry.argument(description="What to change.")],  # noqa: A002  (Relay's name)
+        input: Annotated[UpdateConnectionInput, strawberry.argument(description="What to change.")],
     ) -> Connection | None:
         """Change a connection."""
         services, caller = info.context.services, info.context.caller
@@ -139,16 +139,16 @@ class Mutation:
     async def unlink_connection(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The connection.")],  # noqa: A002  (GraphQL's name)
+        id: Annotated[strawberry.ID, strawberry.argument(description="The connection.")],
     ) -> Connection | None:
         """Unlink an account."""
-        return await info.context.services.connections.unlink(info.context.caller, id)  # type: ignore[return-value]
+        return await info.context.services.connections.unlink(info.context.caller, id)  # type: ignore[return-value]  # backs the type
 
     @strawberry.mutation(description="Make an API key of the tenant. Needs the role `admin`.")
     async def create_api_key(
         self,
         info: Info,
-        input: Annotated[CreateApiKeyInput, strawberry.argument(description="What to make.")],  # noqa: A002  (Relay's name)
+        input: Annotated[CreateApiKeyInput, strawberry.argument(description="What to make.")],
     ) -> CreatedApiKey | None:
         """Make an API key."""
         caller = info.context.caller
@@ -171,12 +171,12 @@ class Mutation:
     async def revoke_api_key(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The key's id.")],  # noqa: A002  (GraphQL's name)
+        id: Annotated[strawberry.ID, strawberry.argument(description="The key's id.")],
     ) -> ApiKey | None:
         """Revoke an API key."""
         caller = info.context.caller
         require_key_admin(caller)
-        return await info.context.services.tenants.revoke_key(caller.tenant_id, id)  # type: ignore[return-value]
+        return await info.context.services.tenants.revoke_key(caller.tenant_id, id)  # type: ignore[return-value]  # backs the type
 
     @strawberry.mutation(
         description="Call any method of Sentry's API below `/api/0/`, with a connection's credential. Needs the role "

@@ -28,7 +28,7 @@ class Query:
     """
 
     @strawberry.field(description="One connection; null where there is none.")
-    async def connection(self, info: Info, id: Id) -> Connection | None:  # noqa: A002  (GraphQL's name)
+    async def connection(self, info: Info, id: Id) -> Connection | None:
         """One connection by id."""
         return await info.context.loaders.connection.load(id)  # type: ignore[return-value]  # backs the type
 
@@ -43,7 +43,7 @@ class Query:
         after: args.After = None,
         last: args.Last = None,
         before: args.Before = None,
-        filter: args.ConnectionFilter = None,  # noqa: A002  (GraphQL's name)
+        filter: args.ConnectionFilter = None,
     ) -> ConnectionConnection | None:
         """A page of connections."""
         return await resolve_connections(info, relay.build_window(first, after, last, before), filter)
@@ -63,7 +63,7 @@ class Query:
         return await resolve_api_keys(info, relay.build_window(first, after, last, before))
 
     @strawberry.field(description="One user; null where there is none.", directives=[relay.cost(5)])
-    async def user(self, info: Info, id: Id) -> User | None:  # noqa: A002  (GraphQL's name)
+    async def user(self, info: Info, id: Id) -> User | None:
         """One user by id."""
         return await load_user(info, id)
 
@@ -83,7 +83,7 @@ class Query:
         after: args.After = None,
         last: args.Last = None,
         before: args.Before = None,
-        filter: args.UserFilter = None,  # noqa: A002  (GraphQL's name)
+        filter: args.UserFilter = None,
         order_by: args.UserOrder = None,
     ) -> UserConnection | None:
         """A page of users."""
@@ -125,7 +125,7 @@ class RelayQuery(Query):
     """The root with Relay's ``node``: served, but left out of the subgraph's SDL, where it could not compose."""
 
     @strawberry.field(description="Any object by its global id; null where there is none.", directives=[relay.cost(5)])
-    async def node(self, info: Info, id: Id) -> relay.Node | None:  # noqa: A002  (GraphQL's name)
+    async def node(self, info: Info, id: Id) -> relay.Node | None:
         """One object by id."""
         return await load_node(info, id)
 

@@ -164,7 +164,7 @@ class User(relay.Node):
         user: strawberry.Parent[directory.User], info: Info
     ) -> Annotated["Connection", strawberry.lazy("service.schema.connection")] | None:
         """The connection."""
-        return await info.context.loaders.connection.load(user.connection_id)  # type: ignore[return-value]
+        return await info.context.loaders.connection.load(user.connection_id)  # type: ignore[return-value]  # backs the type
 
 
 @strawberry.type(description="A user in a list.")
@@ -223,7 +223,7 @@ class UserConnection:
     @strawberry.field(description="The users of this page.")
     def nodes(self) -> list[User]:
         """The users."""
-        return self.slice.users  # type: ignore[return-value]
+        return self.slice.users  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(description="Where this page stands in the list.")
     def page_info(self) -> relay.PageInfo:
@@ -290,7 +290,7 @@ async def resolve_users(
         filter_.to_filter() if filter_ else UserFilter(),
         order_by.to_order() if order_by else None,
         # Strawberry's own selected_fields would convert the whole selection.
-        wants_groups=selects(info._raw_info, *_GROUPS),  # noqa: SLF001
+        wants_groups=selects(info._raw_info, *_GROUPS),  # noqa: SLF001 - graphql-core's own, which is unconverted
     )
     scope = listing.scope(named)
     return UserConnection(await listing.slice(window, scope), scope, info.context.services.cursors)

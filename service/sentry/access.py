@@ -99,7 +99,7 @@ _NARROWING_PARAMETERS = frozenset(
     collapse cursor dataset end environment expand field full groupBy groupStatsPeriod group groups includeSeries
     includeTotals interval limit orderBy per_page project query reason category outcome sort sortBy start statsPeriod
     topEvents useFlagsBackend utc visibility yAxis
-    """.split()  # noqa: SIM905  (as a list literal it is not for reading)
+    """.split()  # noqa: SIM905 - as a list literal it is not for reading
 )
 # What hangs below an issue and belongs to it alone; related or similar issues may be of other projects.
 _PARTS_OF_AN_ISSUE = frozenset(

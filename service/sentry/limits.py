@@ -127,7 +127,7 @@ class Bucket:
             self._limit = None
         else:
             # Clocks differ a little, and to be early costs a whole window's calls.
-            ends = now + (read_reset(headers, epoch) or 0.0) + random.uniform(0.02, 0.05)  # noqa: S311
+            ends = now + (read_reset(headers, epoch) or 0.0) + random.uniform(0.02, 0.05)  # noqa: S311 - jitter
             self._limit = max(state.limit, 1)
             self._learn_window(serial, state.remaining, int(state.reset_at.timestamp()), ends)
         self._learn_parallel(state, refused=refused)

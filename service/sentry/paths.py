@@ -42,7 +42,7 @@ _WORDS = frozenset(
     size-analysis snapshots source-map-debug source-maps spike-protections stats stats-summary stats_v2
     status-check-rules status-checks symbol-sources tags teams trace trace-items trace-meta transfer user-feedback
     user-issue user-reports user-teams users v2 values viewed-by workflows
-    """.split()  # noqa: SIM905  (as a list literal it is not for reading)
+    """.split()  # noqa: SIM905 - as a list literal it is not for reading
 )
 
 

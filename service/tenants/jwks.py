@@ -83,7 +83,7 @@ def create_issuer_keys(issuer: JwtIssuer) -> IssuerKeys:
             raise ConfigurationError(f"SENTRY_GRAPH_JWT_ISSUERS: {path} is no JWKS: {error}") from None
         return IssuerKeys(issuer.issuer, lambda: asyncio.to_thread(_read_file, path))
     url = issuer.jwks_url
-    assert url is not None  # noqa: S101  (the settings ask for one of the two)
+    assert url is not None  # noqa: S101 - the settings ask for one of the two
     return IssuerKeys(issuer.issuer, lambda: fetch_jwks(url))
 
 
@@ -119,7 +119,7 @@ def parse_keys(document: bytes) -> list[Key]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(members, list):
-        raise ValueError("it has no list `keys`")  # noqa: TRY004  (the document is wrong, not the program)
+        raise ValueError("it has no list `keys`")  # noqa: TRY004 - the document is wrong, not the program
     keys = [key for member in members if (key := _parse_key(member)) is not None]
     if not keys:
         raise ValueError("it has no key for signatures")

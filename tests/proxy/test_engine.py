@@ -40,7 +40,7 @@ async def test_a_read_is_one_call_and_its_body_comes_as_it_was(linked, sandbox):
     answer = await call(linked, "organizations/{organization}/projects/")
     [request] = sandbox.requests
     assert request.target == f"/api/0/organizations/{linked.connection.organization_slug}/projects/"
-    assert (answer.status_code, answer.is_json) == (200, True)
+    assert answer.status_code == 200
     assert answer.result_count == len(decode(answer)) == 20
     assert (answer.next_cursor, answer.has_previous) == (None, False)
     assert answer.headers["content-type"] == "application/json"
@@ -177,7 +177,7 @@ async def test_the_outcome_of_a_write_is_its_status(link, broken, content_type):
     linked = await link(Recorder(answer))
     found = await call(linked, ISSUES, "PUT", body=b"{}")
     assert found.status_code == 200
-    assert not found.is_json
+    assert found.result in {None, b'"<html>"'}  # never spliced in as it came
 
 
 async def test_an_answer_without_a_body_is_null(link):

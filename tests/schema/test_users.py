@@ -114,7 +114,9 @@ async def test_filters_by_role_go_to_sentry_in_one_call(graph: Graph) -> None:
 async def test_filters_by_group_read_the_groups_own_list(graph: Graph) -> None:
     await graph.link(BIG)
     text = """query ($filter: UserFilterInput) {
-      users(first: 1000, filter: $filter) { totalCount nodes { email roles { externalId } groups { id slug } groupRoles { externalId group } } }
+      users(first: 1000, filter: $filter) {
+        totalCount nodes { email roles { externalId } groups { id slug } groupRoles { externalId group } }
+      }
     }"""
     whole = (await graph.query(text))["users"]["nodes"]
     group = next(node["groups"][0]["id"] for node in whole if node["groups"])
