@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from typer.main import get_command
 
 from service.cli import api_keys, demo, keyring, link, migrate, schema, serve, settings, tenants
 from service.errors import ServiceError, StorageUnavailable
@@ -14,7 +15,6 @@ app = typer.Typer(
     help="One GraphQL graph over every linked Sentry account. Settings come from the environment (SENTRY_GRAPH_…).",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,  # locals hold secrets
 )
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
@@ -29,10 +29,14 @@ app.command("settings")(settings.print_settings)
 
 
 def main() -> None:
-    """Run a command. An error is a line on standard error: exit code 1, or 2 where the command line is wrong."""
+    """Run a command. An error is a line on standard error: exit code 1, or 2 where the command line is wrong.
+
+    What nobody foresaw is a traceback by our logging, which masks secrets; ``app()`` would have Typer write it.
+    """
     configure_logging("console", "warning")
+    run = get_command(app)
     try:
-        app()
+        run()
     except ServiceError as error:
         typer.echo(f"Error: {_describe(error)}", err=True)
         if error.cure:

@@ -24,6 +24,22 @@ def test_a_wrong_setting_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch):
     assert "hunter2" not in error
 
 
+def test_an_error_that_nobody_foresaw_shows_no_secret():
+    program = """if True:
+        from service.cli import app, main
+        @app.command()
+        def fail():
+            token = "sntryu_" + "0a" * 32
+            raise ValueError(f"cannot use {token}")
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", program, "fail"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "uncaught_exception" in done.stderr
+    assert "ValueError: cannot use" in done.stderr
+    assert "0a0a" not in done.stderr + done.stdout
+
+
 def test_python_m_service():
     done = subprocess.run([sys.executable, "-m", "service", "--help"], capture_output=True, text=True, check=True)
     for command in ("tenants", "api-keys", "migrate", "settings"):
