@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -100,16 +100,6 @@ async def test_a_lock_that_lasts_too_long_is_unavailable_and_then_forgotten(sqli
 
 
 # --- PostgreSQL stopped and started ---
-
-
-@pytest.fixture
-def crashing_postgres() -> Iterator[PostgresServer]:
-    """A server of the test's own, with a database ``migrated``."""
-    server = PostgresServer()
-    server.execute("CREATE DATABASE migrated")
-    asyncio.run(Database(server.url("migrated")).migrate())
-    yield server
-    server.close()
 
 
 async def test_postgresql_crashes_and_starts_again_under_writers(crashing_postgres: PostgresServer):

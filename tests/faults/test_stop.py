@@ -1,141 +1,19 @@
 """SIGTERM to real `serve` processes: what runs is finished, what comes goes elsewhere, nothing is lost."""
 
 import asyncio
-import json
-import os
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from sqlmodel import select
 
-from service.app import Runtime
-from service.connections.keyring import Keyring
-from service.connections.linking import LinkRequest
 from service.db import Database
-from service.sandbox.app import Sandbox
 from service.sandbox.faults import Delay
-from service.sandbox.world import DEMO_TOKENS
-from service.settings import PREFIX, Settings
-from service.tenants.caller import Caller, Role
 from service.tenants.models import ApiKeyRecord
-from tests.canary import find_canary
+from tests.faults.replicas import CHEAP, USERS, Replica, until
 from tests.scale import scaled
 from tests.serving import free_port
-
-USERS = "query Users { users(first: 1) { edges { node { id } } failures { message } } }"
-CHEAP = "query Cheap { connections(first: 1) { edges { node { id } } } }"
-
-
-@dataclass
-class Service:
-    """A database with a linked account and an API key, to be served by replicas."""
-
-    settings: dict[str, Any]
-    key: str
-
-    @asynccontextmanager
-    async def replica(self, port: int, **settings: Any) -> AsyncIterator["Replica"]:
-        """A serving process; killed at the end where it still runs."""
-        ours = self.settings | settings | {"port": port}
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "service", "serve"),
-            env=inherited | {f"{PREFIX}{name.upper()}": str(value) for name, value in ours.items()},
-            stdout=PIPE,
-            stderr=PIPE,
-        )
-        url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, timeout=30, headers={"authorization": f"Bearer {self.key}"}) as http:
-            replica = Replica(process, http)
-            try:
-                await until(replica.is_ready)
-                yield replica
-            finally:
-                await replica.kill()
-
-
-@dataclass
-class Replica:
-    process: Process
-    http: httpx.AsyncClient
-    log: list[dict[str, Any]] = field(default_factory=list)
-
-    async def ask(self, query: str) -> httpx.Response:
-        return await self.http.post("/graphql", json={"query": query, "operationName": query.split()[1]})
-
-    async def is_ready(self) -> bool:
-        try:
-            return (await self.http.get("/ready")).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    async def is_draining(self) -> bool:
-        return not await self.is_ready()
-
-    def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    async def wait_until_ended(self) -> int:
-        """The exit code; what was logged is in ``log`` then."""
-        async with asyncio.timeout(30):
-            output, errors = await self.process.communicate()
-        assert output == b""
-        assert find_canary(DEMO_TOKENS.admin, errors) == find_canary(self.http.headers["authorization"], errors) == []
-        self.log = [json.loads(line) for line in errors.decode().splitlines()]
-        assert self.process.returncode is not None
-        return self.process.returncode
-
-    async def kill(self) -> None:
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.communicate()
-
-
-async def prepare(database_url: str, folder: Path, sandbox: Sandbox) -> Service:
-    keyring_file = folder / "keyring.json"
-    Keyring.init(keyring_file)
-    common: dict[str, Any] = {"database_url": database_url, "keyring_file": keyring_file, "shutdown_seconds": 10}
-    runtime = Runtime.build(Settings(**common, egress_allow=(sandbox.url,)))
-    async with runtime.started():
-        tenant = await runtime.services.tenants.create_tenant("Acme")
-        _, key = await runtime.services.tenants.create_key(
-            tenant.id, name="test", role=Role.ADMIN, pepper=runtime.keyring.api_key_pepper
-        )
-        await runtime.services.linker.link(
-            Caller(tenant.id, Role.ADMIN, "test"),
-            LinkRequest(token=DEMO_TOKENS.admin, origin=sandbox.url, organization="lumen-labs"),
-        )
-    sandbox.requests.clear()
-    return Service(common | {"egress_allow": json.dumps([sandbox.url])}, key)
-
-
-@pytest.fixture
-async def sqlite_service(sqlite_url: str, tmp_path: Path, sandbox: Sandbox) -> Service:
-    return await prepare(sqlite_url, tmp_path, sandbox)
-
-
-@pytest.fixture
-async def postgres_service(postgres_url: str, tmp_path: Path, sandbox: Sandbox) -> Service:
-    return await prepare(postgres_url, tmp_path, sandbox)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait for what happens in another process or thread, which sets no event here."""
-    async with asyncio.timeout(30):
-        while True:
-            found = condition()
-            if found if isinstance(found, bool) else await found:
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_a_running_request_is_finished_and_everything_closed(sqlite_service, sandbox, tmp_path):
@@ -165,7 +43,7 @@ async def test_a_running_request_is_finished_and_everything_closed(sqlite_servic
 async def test_while_it_drains_it_serves_but_says_that_it_is_going_until_a_second_signal(sqlite_service):
     async with sqlite_service.replica(free_port(), drain_seconds=600) as replica:
         replica.terminate()
-        await until(replica.is_draining)
+        await until(replica.is_unready)
 
         ready, answer = await replica.http.get("/ready"), await replica.ask(CHEAP)
 
