@@ -80,12 +80,13 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _set_levels(level: int) -> None:
-    logging.getLogger().setLevel(max(level, logging.WARNING))
-    logging.getLogger(_OURS).setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "alembic", _OURS):
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+    logging.getLogger().setLevel(max(level, logging.WARNING))
+    logging.getLogger(_OURS).setLevel(level)
 
 
 def _create_renderer(log_format: Format, stream: TextIO) -> Processor:

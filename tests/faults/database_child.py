@@ -8,6 +8,7 @@ from pathlib import Path
 
 from service.db import Database
 from service.errors import StorageUnavailable
+from service.operations.logs import configure_logging
 from service.tenants.store import TenantStore
 
 
@@ -66,4 +67,5 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
+    configure_logging("json", "warning")  # standard output is for the test
     asyncio.run({"write": write, "lock": lock, "fill": fill}[sys.argv[1]](sys.argv[2]))

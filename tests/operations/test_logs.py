@@ -142,6 +142,7 @@ def test_a_very_long_traceback_keeps_its_beginning_and_its_end(start_logging):
     ],
 )
 def test_libraries_are_heard_from_warnings_on(start_logging, level, heard):
+    logging.getLogger("uvicorn.error").setLevel(logging.DEBUG)  # as an earlier server may have
     stream = start_logging(level=level)
     for name in (
         "service",
