@@ -60,8 +60,11 @@ async def fetch_page(
         parameters.append(("cursor", cursor))
     response = await client.get(account, path, parameters)
     after, before = response.links.next, response.links.previous
+    items = decode(response.body, list[kind])  # type: ignore[valid-type]  # a type made at run time
+    if after and after.results and (after.cursor == cursor or not items):
+        raise UpstreamInvalid("Sentry's list has no end.")  # or else whoever walks it would get nowhere for ever
     return Page(
-        items=decode(response.body, list[kind]),  # type: ignore[valid-type]  # a type made at run time
+        items=items,
         body=response.body,
         page_cursor=cursor,
         next_cursor=after.cursor if after and after.results else None,

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.connections.models import ConnectionRecord
@@ -240,6 +240,12 @@ ROUNDS = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(rounds=ROUNDS)
+@example(rounds=[[(by_id, "mine", "users", "mine 1"), (by_id, "theirs", "users", "theirs 2")]])
+@example(rounds=[[(by_id, "theirs", "scan", "theirs 2"), (by_id, "mine", "scan", "mine 1")]])
+@example(rounds=[[(by_id, "mine", "proxy", "mine 1"), (by_id, "theirs", "proxy", "theirs 2")]])
+@example(rounds=[[(by_id, "mine", "users", "mine 1")], [(by_id, "mine, narrowed by externalId", "users", "mine 1")]])
+@example(rounds=[[(by_external_id, "mine", "", "mine 1")], [(by_external_id, "theirs", "", "theirs 1")]])
+@example(rounds=[[(write, "mine", "x", "mine 1"), (write, "theirs", "x", "theirs 2"), (write, "mine", "x", "mine 2")]])
 async def test_whatever_is_asked_at_once_each_gets_its_own(world: World, rounds: list[Any]) -> None:
     for requests in rounds:
         if isinstance(requests, str):
