@@ -181,7 +181,7 @@ class ConnectionStore:
             await session.exec(delete(CredentialRecord).where(*_belongs(CredentialRecord, connection)))
             await _forget_answers(session, connection)
             connection.status = ConnectionStatus.UNLINKED
-            connection.status_reason = None
+            connection.status_reason = "It was unlinked; link the account again with the same externalId."
             connection.scopes = []
             connection.expires_at = None
 

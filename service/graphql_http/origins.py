@@ -42,13 +42,16 @@ def check_preflighted(headers: Headers) -> None:
 
 
 def cors_middleware(settings: Settings) -> Middleware:
-    """Answers to preflights, and the headers that let the allow-listed origins read answers. No cookies."""
+    """Answers to preflights, and the headers that let the allow-listed origins read answers. No cookies.
+
+    For GraphQL, and for the streaming REST proxy with its methods and headers.
+    """
     return Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=("authorization", "content-type", *_PREFLIGHT_HEADERS[1:], "x-request-id"),
-        expose_headers=("x-request-id", "retry-after"),
+        allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+        allow_headers=("authorization", "content-type", *_PREFLIGHT_HEADERS[1:], "idempotency-key", "x-request-id"),
+        expose_headers=("link", "x-hits", "x-request-id", "retry-after"),
         max_age=600,
     )
 

@@ -113,3 +113,16 @@ async def test_cors_is_by_allow_list() -> None:
     assert answered.headers["access-control-allow-origin"] == FRONTEND
     assert foreign.status_code == 403
     assert foreign.json()["errors"][0]["extensions"]["code"] == "CROSS_SITE_REFUSED"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+async def test_a_frontend_may_ask_the_rest_proxy_for_any_of_its_methods(method: str) -> None:
+    asking = {
+        "access-control-request-method": method,
+        "access-control-request-headers": "authorization,idempotency-key",
+    }
+    async with connect(make_app(cors_origins=(FRONTEND,))) as client:
+        asked = await client.options("/proxy/con_1/api/0/organizations/", headers=preflight(FRONTEND) | asking)
+        answered = await client.post("/graphql", json={"query": "{ hello }"}, headers={"origin": FRONTEND})
+    assert asked.status_code == 200, asked.text
+    assert "link" in answered.headers["access-control-expose-headers"].split(", ")

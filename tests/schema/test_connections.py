@@ -102,8 +102,9 @@ async def test_changing_what_is_given(graph: Graph) -> None:
 
 async def test_unlinking_destroys_the_token_and_linking_again_revives(graph: Graph) -> None:
     connection = await graph.link(BIG, external_id="c-1")
-    unlink = "mutation ($id: ID!) { unlinkConnection(id: $id) { status scopes } }"
+    unlink = "mutation ($id: ID!) { unlinkConnection(id: $id) { status statusReason scopes } }"
     found = (await graph.query(unlink, id=connection.id))["unlinkConnection"]
+    assert "link the account again" in found.pop("statusReason")
     assert found == {"status": "UNLINKED", "scopes": []}
     users = (await graph.query("{ users { nodes { id } failures { code cure } } }"))["users"]
     assert [failure["code"] for failure in users["failures"]] == ["NEEDS_REAUTH"]
