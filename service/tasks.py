@@ -5,6 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
+import structlog
+
+_log = structlog.get_logger(__name__)
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -25,11 +29,14 @@ async def together(work: Iterable[Coroutine[Any, Any, V]]) -> list[V]:
 
 @contextlib.asynccontextmanager
 async def repeating(work: Callable[[], Awaitable[None]], seconds: float) -> AsyncIterator[None]:
-    """Do work now and every so many seconds while the block runs. Its error ends that, and is raised at the end."""
+    """Do work now and every so many seconds while the block runs. An error of it is logged; the next time may do."""
 
     async def repeat() -> None:
         while True:
-            await work()
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+                _log.error("repeated_work_failed", work=getattr(work, "__qualname__", ""), exc_info=error)
             await asyncio.sleep(seconds)
 
     task = asyncio.create_task(repeat())

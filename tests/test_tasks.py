@@ -1,8 +1,9 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
-from service.tasks import Coalescer, together
+from service.tasks import Coalescer, repeating, together
 
 
 async def test_together_keeps_the_order() -> None:
@@ -142,3 +143,21 @@ async def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
     waiter.cancel()
     await asyncio.wait([waiter])
     await asyncio.sleep(0)
+
+
+async def test_repeated_work_goes_on_after_an_error_that_is_logged() -> None:
+    done = asyncio.Event()
+    calls = 0
+
+    async def work() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError("once")
+        done.set()
+
+    with capture_logs() as logs:
+        async with repeating(work, 0):
+            await done.wait()
+    assert calls >= 2
+    assert [(line["event"], str(line["exc_info"])) for line in logs] == [("repeated_work_failed", "once")]
