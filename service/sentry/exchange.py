@@ -284,6 +284,7 @@ class Exchange:
     async def _read(self, opened: OpenResponse) -> Response:
         """Read the body to its end, and not further than the cap."""
         pieces: list[bytes] = []
+        is_whole = False
         try:
             decoder = BodyDecoder(opened.coding, max_bytes=self._max_bytes)
             async for data in opened.stream:
@@ -291,11 +292,14 @@ class Exchange:
                     spend(len(piece))
                     pieces.append(piece)
             decoder.finish()
+            is_whole = True
         except (httpx.RemoteProtocolError, UpstreamInvalid):
             raise _NoAnswer(Failure.GARBLED, opened.status) from None
         except httpx.TransportError:
             raise _NoAnswer(Failure.LOST, opened.status) from None
         finally:
+            if not is_whole:
+                pieces.clear()  # the error's traceback holds this frame until the collector comes by
             await opened.stream.aclose()
         return Response(
             status=opened.status,
