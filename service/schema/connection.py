@@ -75,7 +75,9 @@ class Connection(relay.Node):
             name=record.organization_name,
         )
 
-    @strawberry.field(description="The projects that the connection is limited to; null where it is not limited.")
+    @strawberry.field(
+        description="The projects that the proxy is limited to; null where it is not limited. Users are the organization's."
+    )
     def projects(record: strawberry.Parent[ConnectionRecord]) -> list[ConnectionProject] | None:
         """The project constraint."""
         if record.projects is None:
