@@ -76,7 +76,8 @@ class Connection(relay.Node):
         )
 
     @strawberry.field(
-        description="The projects that the proxy is limited to; null where it is not limited. Users are the organization's."
+        description="The projects that the proxy is limited to; null where it is not limited. "
+        "Users are the organization's."
     )
     def projects(record: strawberry.Parent[ConnectionRecord]) -> list[ConnectionProject] | None:
         """The project constraint."""
