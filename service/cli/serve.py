@@ -49,7 +49,5 @@ async def run_server(app: ASGIApp, runtime: Runtime, sockets: list[socket.socket
     # What is alive now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    # A request makes thousands of short-lived objects; looking for cycles every 700 of them costs 3 % of a page's CPU.
-    gc.set_threshold(10_000, 20, 50)
     drain_seconds = settings.drain_seconds
     await GracefulServer(config, drain=runtime.readiness.drain, drain_seconds=drain_seconds).serve(sockets)
