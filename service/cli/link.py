@@ -25,7 +25,6 @@ from service.tenants.store import TenantStore
 app = typer.Typer(help="List, show and unlink linked Sentry accounts.", no_args_is_help=True)
 
 TOKEN_VARIABLE = "SENTRY_AUTH_TOKEN"  # noqa: S105 - a name; sentry-cli reads the same one
-_PAGE = 500
 
 Tenant = Annotated[str | None, typer.Option(help="The tenant's id; may be left out where there is only one.")]
 ConnectionId = Annotated[str, typer.Argument(metavar="CONNECTION", help="The connection's id.")]
@@ -89,11 +88,7 @@ def list_all(tenant: Tenant = None, as_json: AsJson = False) -> None:
     async def work() -> list[ConnectionRecord]:
         async with open_database() as database:
             caller = await _find_caller(TenantStore(database), tenant)
-            store = ConnectionStore(database)
-            found: list[ConnectionRecord] = []
-            while page := await store.page(caller, limit=_PAGE, after=found[-1].id if found else None):
-                found += page
-            return found
+            return await ConnectionStore(database).every(caller)
 
     _print(asyncio.run(work()), as_json=as_json)
 

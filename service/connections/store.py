@@ -20,6 +20,8 @@ from service.ids import is_connection_id
 from service.tenants.caller import Caller, Role
 from service.tenants.models import TenantRecord
 
+_PAGE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFilter:
@@ -95,6 +97,15 @@ class ConnectionStore:
         async with self._database.session() as session:
             found = list(await session.exec(statement))
         return found[::-1] if is_backward else found
+
+    async def every(self, caller: Caller) -> list[ConnectionRecord]:
+        """Every connection that the caller sees, in the order of their ids."""
+        found: list[ConnectionRecord] = []
+        while True:
+            page = await self.page(caller, limit=_PAGE, after=found[-1].id if found else None)
+            found += page
+            if len(page) < _PAGE:
+                return found
 
     async def count(self, caller: Caller, wanted: ConnectionFilter = ConnectionFilter()) -> int:
         """How many connections the filter matches."""

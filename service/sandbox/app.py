@@ -32,7 +32,6 @@ from service.sandbox.seed import build_world
 from service.sandbox.world import Manner, Token
 
 _ROOT = "/api/0/"
-_MAX_BODY = 32 * 1024 * 1024
 _KEPT_REQUESTS = 10_000
 
 

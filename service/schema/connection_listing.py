@@ -5,14 +5,13 @@ from collections.abc import Awaitable
 import strawberry
 
 from service.connections.models import ConnectionRecord
-from service.connections.store import ConnectionFilter, ConnectionStore
+from service.connections.store import ConnectionFilter
 from service.directory.listing import Window
 from service.schema import relay
 from service.schema.connection import Connection
 from service.schema.context import Info
 from service.schema.inputs import ConnectionFilterInput
 from service.schema.keyset import KeysetPage, read_page
-from service.tenants.caller import Caller
 
 
 @strawberry.type(description="A connection in a list.")
@@ -60,11 +59,3 @@ async def resolve_connections(
     for record in page.rows:
         context.loaders.connection.prime(record.id, record)
     return ConnectionConnection(page, wanted)
-
-
-async def all_connection_ids(store: ConnectionStore, caller: Caller) -> list[str]:
-    """The ids of every connection that the caller may read users of, in order."""
-    found: list[str] = []
-    while page := await store.page(caller, limit=500, after=found[-1] if found else None):
-        found.extend(record.id for record in page)
-    return found

@@ -35,7 +35,7 @@ class UserDateTimeRangeInput:
 
     def to_range(self) -> DateTimeRange:
         """The span in the directory's terms."""
-        return DateTimeRange(_aware(self.from_), _aware(self.until))
+        return DateTimeRange(assume_utc(self.from_), assume_utc(self.until))
 
 
 @strawberry.input(description="Conditions on users; all that are given must hold.")
@@ -107,7 +107,8 @@ class ProxyParameter:
     value: str = strawberry.field(description="The value; it is encoded for you.")
 
 
-def _aware(moment: datetime | None) -> datetime | None:
+def assume_utc(moment: datetime | None) -> datetime | None:
+    """The moment, in UTC where it does not say otherwise."""
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 

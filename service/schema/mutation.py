@@ -1,6 +1,6 @@
 """The root of changing."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -14,6 +14,7 @@ from service.schema import relay
 from service.schema.api_key import ApiKey, require_key_admin
 from service.schema.connection import Connection
 from service.schema.context import Info
+from service.schema.inputs import assume_utc
 from service.schema.proxy import Proxy, build_proxy, call_through_proxy
 from service.schema.scalars import JSON
 from service.tenants.caller import Role
@@ -153,16 +154,13 @@ class Mutation:
         """Make an API key."""
         caller = info.context.caller
         require_key_admin(caller)
-        expires_at = input.expires_at
-        if expires_at is not None and expires_at.tzinfo is None:
-            expires_at = expires_at.replace(tzinfo=UTC)
         record, key = await info.context.services.tenants.create_key(
             caller.tenant_id,
             name=input.name,
             role=input.role,
             connection_ids=input.connection_ids,
             external_ids=input.external_ids,
-            expires_at=expires_at,
+            expires_at=assume_utc(input.expires_at),
             pepper=info.context.services.api_key_pepper,
         )
         return CreatedApiKey(api_key=record, key=key)  # type: ignore[arg-type]  # the record backs the type

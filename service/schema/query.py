@@ -10,7 +10,7 @@ from service.schema import arguments as args
 from service.schema import relay
 from service.schema.api_key import ApiKeyConnection, resolve_api_keys
 from service.schema.connection import Connection
-from service.schema.connection_listing import ConnectionConnection, all_connection_ids, resolve_connections
+from service.schema.connection_listing import ConnectionConnection, resolve_connections
 from service.schema.context import Info
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.user import User, UserConnection, resolve_users
@@ -88,7 +88,7 @@ class Query:
     ) -> UserConnection | None:
         """A page of users."""
         if connection_ids is None:
-            ids = await all_connection_ids(info.context.services.connections, info.context.caller)
+            ids = [record.id for record in await info.context.services.connections.every(info.context.caller)]
         else:
             ids = list(dict.fromkeys(connection_ids))
             found = await info.context.loaders.connection.load_many(ids)
