@@ -12,6 +12,7 @@ from service.connections.store import ConnectionFilter, ConnectionStore
 from service.connections.vault import Sealed, bind_token
 from service.db import Database
 from service.errors import BadInput, Conflict, Forbidden, NotFound
+from service.ids import new_id
 from service.tenants.caller import Caller, Role
 from tests.connections.factory import ACME, TOKEN, add_connection
 
@@ -383,3 +384,15 @@ async def test_what_was_read_before_a_write_is_not_remembered(store, vault, admi
     assert cache.get(connection.tenant_id, connection.id) is None
     cache.add(linked, writes=cache.writes)
     assert cache.get(connection.tenant_id, connection.id) is linked
+
+
+async def test_every_connection_is_found_over_several_reads(store, vault, admin, stranger, database):
+    assert await store.every(admin) == []
+    first = await add_connection(store, vault, admin)
+    copied = first.model_dump(exclude={"id", "external_id"})
+    ids = [new_id("con") for _ in range(1000)]
+    async with database.session() as session:
+        session.add_all([ConnectionRecord(id=each, external_id=each, **copied) for each in ids])
+        await session.commit()
+    assert [connection.id for connection in await store.every(admin)] == sorted([first.id, *ids])
+    assert await store.every(stranger) == []
