@@ -4,7 +4,7 @@ import enum
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Dialect, Enum, TypeDecorator
+from sqlalchemy import JSON, Column, DateTime, Dialect, Enum, Text, TypeDecorator
 from sqlmodel import SQLModel
 
 # Every constraint has a name that a migration can use on either database; set before the first table is defined.
@@ -48,7 +48,12 @@ def json_column(*, nullable: bool = True) -> Column[Any]:
     return Column(JSON(none_as_null=True), nullable=nullable)
 
 
-def word_column(words: type[enum.StrEnum], *, length: int) -> Column[Any]:
+def text_column() -> Column[Any]:
+    """A column of text without a limit of its own."""
+    return Column(Text())
+
+
+def word_column(words: type[enum.StrEnum], *, length: int, nullable: bool = False) -> Column[Any]:
     """A column of an enum's values, stored as text: a new word needs no migration."""
     values = Enum(
         words,
@@ -58,7 +63,7 @@ def word_column(words: type[enum.StrEnum], *, length: int) -> Column[Any]:
         values_callable=lambda members: [member.value for member in members],
         validate_strings=True,
     )
-    return Column(values, nullable=False)
+    return Column(values, nullable=nullable)
 
 
 def now() -> datetime:

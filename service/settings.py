@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
 
 PREFIX = "SENTRY_GRAPH_"
+
+_CLIENT_ID = r"^[A-Za-z0-9_-]{1,200}$"
 
 DEMO = {"graphiql": True, "introspection": True, "suggestions": True, "log_format": "console"}
 """What the demo switches on, whatever the environment says."""
@@ -63,6 +65,28 @@ class JwtIssuer(BaseModel):
         return value
 
 
+class OAuthClientSettings(BaseModel):
+    """An OAuth application, registered at one Sentry, by which customers link their accounts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    origin: str = Field(default="https://sentry.io", description="The Sentry that it is registered at.")
+    client_id: str = Field(pattern=_CLIENT_ID, description="The application's client id.")
+    client_secret: SecretStr = Field(min_length=1, description="Its client secret.")
+
+
+class SentryAppSettings(OAuthClientSettings):
+    """A public integration ("Sentry App"), registered at one Sentry, that customers install."""
+
+    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$", description="The integration's slug.")
+    previous_client_secret: SecretStr | None = Field(
+        default=None, description="The secret before, while Sentry may still sign webhooks with it."
+    )
+    verify_install: bool = Field(
+        default=True, description="Whether the integration has `Verify Installation` switched on."
+    )
+
+
 class Settings(BaseSettings):
     """All settings. Field descriptions are the documentation: ``docs/settings.md`` is generated from them."""
 
@@ -72,7 +96,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on.")
     public_url: str | None = Field(
-        default=None, description="The address by which clients reach this service; links in answers begin with it."
+        default=None,
+        description="The address by which clients reach this service, such as `https://graph.example`: links in "
+        "answers and pages, and redirects from Sentry, begin with it. Linking by page needs it.",
     )
     cors_origins: tuple[str, ...] = Field(
         default=(),
@@ -103,6 +129,17 @@ class Settings(BaseSettings):
     # --- callers ---
     jwt_issuers: tuple[JwtIssuer, ...] = Field(
         default=(), description="Issuers of bearer JWTs, as a JSON list of objects."
+    )
+
+    # --- linking ---
+    oauth_clients: tuple[OAuthClientSettings, ...] = Field(
+        default=(), description="OAuth applications that customers link by, as a JSON list of objects."
+    )
+    sentry_apps: tuple[SentryAppSettings, ...] = Field(
+        default=(), description="Public integrations that customers install, as a JSON list of objects."
+    )
+    private_ca: bool = Field(
+        default=False, description="Let a connection bring its own CA certificate, for a Sentry with a private one."
     )
 
     # --- Sentry ---
@@ -200,6 +237,15 @@ class Settings(BaseSettings):
         if len({issuer.issuer for issuer in value}) < len(value):
             raise ValueError("list each issuer once")
         return value
+
+    @model_validator(mode="after")
+    def _clients_differ(self) -> Self:
+        for name, clients in (("oauth_clients", self.oauth_clients), ("sentry_apps", self.sentry_apps)):
+            if len({client.client_id for client in clients}) < len(clients):
+                raise ValueError(f"{name}: list each client_id once")
+        if (self.oauth_clients or self.sentry_apps) and self.public_url is None:
+            raise ValueError("oauth_clients and sentry_apps need public_url, which Sentry sends people back to")
+        return self
 
     @property
     def is_sqlite(self) -> bool:

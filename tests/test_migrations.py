@@ -11,7 +11,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlmodel import SQLModel
 
+import service.connections.link_models
 import service.connections.models
+import service.journal
 import service.tenants.models
 from service.columns import now
 from service.db import HEAD, Database
@@ -20,7 +22,12 @@ from service.tenants.models import TenantRecord
 from tests.databases import PostgresServer
 
 Result = TypeVar("Result")
-MODELS = (service.connections.models, service.tenants.models)  # imported, so that SQLModel.metadata is whole
+MODELS = (  # imported, so that SQLModel.metadata is whole
+    service.connections.link_models,
+    service.connections.models,
+    service.journal,
+    service.tenants.models,
+)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -103,7 +110,7 @@ async def test_tables_of_another_version_are_told(empty_url: str):
     database = Database(empty_url)
     await database.migrate()
     await database.downgrade("base")
-    with pytest.raises(ConfigurationError, match="at revision none; this version needs 0001") as caught:
+    with pytest.raises(ConfigurationError, match=f"at revision none; this version needs {HEAD}") as caught:
         await database.check_schema()
     assert caught.value.cure == "Run `python -m service migrate`."
     await database.migrate()

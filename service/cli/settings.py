@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from service.settings import PREFIX, JwtIssuer, Settings
+from service.settings import PREFIX, JwtIssuer, OAuthClientSettings, SentryAppSettings, Settings
 
 _INTRODUCTION = f"""\
 <!-- Printed by `python -m service settings` from service/settings.py; a test fails when it is stale. -->
@@ -27,6 +28,18 @@ _ISSUERS = f"""\
 `{PREFIX}JWT_ISSUERS` is a list of objects with these members:
 """
 
+_OAUTH_CLIENTS = f"""\
+## OAuth applications
+
+`{PREFIX}OAUTH_CLIENTS` is a list of objects with these members:
+"""
+
+_SENTRY_APPS = f"""\
+## Public integrations
+
+`{PREFIX}SENTRY_APPS` is a list of objects with these members:
+"""
+
 
 def print_settings() -> None:
     """Print the reference of all settings as Markdown."""
@@ -41,6 +54,10 @@ def build_settings_page() -> str:
         _build_table("Variable", fields),
         _ISSUERS,
         _build_table("Member", JwtIssuer.model_fields),
+        _OAUTH_CLIENTS,
+        _build_table("Member", OAuthClientSettings.model_fields),
+        _SENTRY_APPS,
+        _build_table("Member", SentryAppSettings.model_fields),
     ]
     return "\n".join(parts)
 
@@ -69,7 +86,8 @@ def _describe_type(annotation: Any) -> str:
         float: "number",
         bool: "`true` or `false`",
         Path: "path",
-        JwtIssuer: "objects",
+        SecretStr: "text",
+        **dict.fromkeys((JwtIssuer, OAuthClientSettings, SentryAppSettings), "objects"),
     }
     return names[annotation]
 

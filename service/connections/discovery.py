@@ -74,7 +74,7 @@ class Discovery:
         """``account`` is where to begin: its control is the token's, its api the origin that was named."""
         self._client = client
         self._policy = policy
-        self._credential = credential
+        self.credential = credential
         self._account = account
 
     async def discover(self, organization: str | None, installation_id: str | None) -> Discovered:
@@ -83,22 +83,8 @@ class Discovery:
         Raises :class:`UpstreamUnauthorized`, :class:`OrganizationRequired`, :class:`LinkRefused`,
         :class:`EgressRefused`, :class:`MissingScope`, :class:`BadInput`, and what calling Sentry raises.
         """
-        for origin in (self._account.control, self._account.api):
-            self._policy.check_origin(origin)
-        root = await self._check_token()
-        scopes = root.auth.scopes if root.auth else []
-        kind = settle_kind(
-            self._credential,
-            has_user=root.user is not None,
-            user_email=root.user.email if root.user else None,
-            is_app=installation_id is not None,
-        )
-        own = self._credential.organization
-        if installation_id is not None:
-            own = await self._find_installed(installation_id)
-        if own is not None and organization not in {None, own}:
-            raise LinkRefused(f"This token belongs to the organization `{own}`, not to `{organization}`.")
-        slug = own or organization
+        kind, scopes, own = await self._identify(installation_id)
+        slug = _agree(own, organization)
         if slug is None:
             found = await self._choose()
         elif kind is CredentialKind.ORGANIZATION_TOKEN:
@@ -106,6 +92,39 @@ class Discovery:
         else:
             found = await self._verify(slug, scopes)
         return self._place(kind, scopes, found)
+
+    async def survey(
+        self, organization: str | None, installation_id: str | None
+    ) -> tuple[CredentialKind, list[str], list[Organization]]:
+        """The kind, its scopes, and the organizations to choose from; empty where Sentry does not list them.
+
+        Raises what :meth:`discover` does, but for :class:`OrganizationRequired`.
+        """
+        kind, scopes, own = await self._identify(installation_id)
+        slug = _agree(own, organization)
+        if slug is None:
+            return kind, scopes, await self._list()
+        if kind is CredentialKind.ORGANIZATION_TOKEN:
+            trusted = await self._trust_token(slug, scopes)
+            return kind, scopes, [Organization(id=trusted.organization_id or "", slug=slug, name=slug)]
+        return kind, scopes, [await self._verify(slug, scopes)]
+
+    async def _identify(self, installation_id: str | None) -> tuple[CredentialKind, list[str], str | None]:
+        """The credential's kind, its scopes, and the slug of the organization that it belongs to, if to one."""
+        for origin in (self._account.control, self._account.api):
+            self._policy.check_origin(origin)
+        root = await self._check_token()
+        scopes = root.auth.scopes if root.auth else []
+        kind = settle_kind(
+            self.credential,
+            has_user=root.user is not None,
+            user_email=root.user.email if root.user else None,
+            is_app=installation_id is not None,
+        )
+        own = self.credential.organization
+        if installation_id is not None:
+            own = await self._find_installed(installation_id)
+        return kind, scopes, own
 
     async def _check_token(self) -> ApiRoot:
         """``/api/0/`` answers 200 to anybody: what counts is ``auth``."""
@@ -185,7 +204,7 @@ class Discovery:
         try:
             found = await self._verify(slug, scopes)
         except (BadInput, MissingScope):
-            api = self._find_api(self._credential.region_url)
+            api = self._find_api(self.credential.region_url)
             return Discovered(CredentialKind.ORGANIZATION_TOKEN, scopes, self._account.control, api, None, slug, slug)
         return self._place(CredentialKind.ORGANIZATION_TOKEN, scopes, found)
 
@@ -223,6 +242,13 @@ async def find_projects(client: SentryClient, account: Account, wanted: Collecti
         )
     found = {known[name].id: known[name].slug for name in wanted}
     return [{"id": project_id, "slug": slug} for project_id, slug in found.items()]
+
+
+def _agree(own: str | None, wanted: str | None) -> str | None:
+    """The slug of the organization, where the token belongs to one or one was named."""
+    if own is not None and wanted not in {None, own}:
+        raise LinkRefused(f"This token belongs to the organization `{own}`, not to `{wanted}`.")
+    return own or wanted
 
 
 def _find_control(origin: Origin) -> Origin:

@@ -1,11 +1,13 @@
 """What linking makes of a connection's row: pure rules, applied by the store inside its transaction."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from service.columns import now
 from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialKind
 from service.connections.vault import Sealed
 from service.ids import new_id
+from service.sentry.profiles import Profile
 from service.tenants.caller import Caller
 
 
@@ -13,7 +15,8 @@ from service.tenants.caller import Caller
 class Link:
     """A checked credential's connection, to be stored.
 
-    Where the connection exists already, None in ``customer_id``, ``name`` and ``projects`` leaves what is stored.
+    Where the connection exists already, None in ``customer_id``, ``name``, ``projects`` and ``profile`` leaves what is
+    stored.
     """
 
     external_id: str | None
@@ -28,14 +31,23 @@ class Link:
     organization_name: str
     installation_id: str | None
     projects: list[dict[str, str]] | None
+    profile: Profile | None = None
+    ca_certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SealedToken:
-    """A token ready to be stored."""
+    """A credential ready to be stored.
+
+    ``refresh`` is the sealed refresh token and ``client_id`` who may use it. ``expires_at`` is None where the token
+    does not expire.
+    """
 
     sealed: Sealed
     fingerprint: str
+    client_id: str | None = None
+    refresh: Sealed | None = None
+    expires_at: datetime | None = None
 
 
 def is_same_organization(connection: ConnectionRecord, link: Link) -> bool:
@@ -56,6 +68,7 @@ def new_connection(caller: Caller, link: Link) -> ConnectionRecord:
         external_id=link.external_id or connection_id,
         name=link.organization_name,
         status=ConnectionStatus.ACTIVE,
+        profile=link.profile or Profile.FULL,
         authentication=link.authentication,
         scopes=link.scopes,
         control_origin=link.control_origin,
@@ -74,6 +87,8 @@ def apply_link(link: Link, connection: ConnectionRecord) -> None:
     connection.projects = connection.projects if link.projects is None else link.projects
     connection.status = ConnectionStatus.ACTIVE
     connection.status_reason = None
+    connection.problem = None
+    connection.profile = connection.profile if link.profile is None else link.profile
     connection.authentication = link.authentication
     connection.scopes = link.scopes
     connection.control_origin = link.control_origin
@@ -82,5 +97,5 @@ def apply_link(link: Link, connection: ConnectionRecord) -> None:
     connection.organization_slug = link.organization_slug
     connection.organization_name = link.organization_name
     connection.installation_id = link.installation_id
-    connection.expires_at = None
+    connection.ca_certificate = link.ca_certificate
     connection.updated_at = now()

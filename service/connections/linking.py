@@ -1,22 +1,26 @@
-"""Linking an account by its token: recognise it, ask Sentry what it reaches, seal it, store it."""
+"""Linking an account by its credential: recognise it, ask Sentry what it reaches, seal it, store it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from service.connections.accounts import AccountSource
-from service.connections.credentials import recognise
+from service.connections.credentials import Credential, recognise
 from service.connections.discovery import SENTRY_IO, Discovery, find_origins, find_projects
 from service.connections.link_rules import Link, SealedToken
-from service.connections.models import ConnectionRecord
+from service.connections.models import ConnectionRecord, CredentialKind
 from service.connections.store import ConnectionStore
-from service.connections.vault import Vault, bind_token
+from service.connections.vault import Vault, bind_refresh_token, bind_token
 from service.connections.visibility import LONGEST_TEXT, check_text
-from service.errors import UpstreamUnauthorized
+from service.errors import LinkRefused, UpstreamUnauthorized
 from service.ids import new_id
 from service.sentry.account import Account, Token
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
+from service.sentry.payloads import Organization, Project
+from service.sentry.profiles import Profile
+from service.sentry.reads import fetch_projects
 from service.tenants.caller import Caller, Role
 
 
@@ -27,6 +31,9 @@ class LinkRequest:
     ``organization`` is a slug, needed where the token reaches several or Sentry does not tell. ``external_id`` is the
     host's own id, and the idempotency key: linking again with it replaces the credential and keeps the connection.
     ``projects`` (slugs or ids) limits the connection. ``installation_id`` is that of a public app's token.
+
+    ``kind`` is the token's where it was received by a grant; then ``client_id`` names the OAuth client or Sentry app
+    that it was issued to, with its ``refresh_token`` and the time that it ``expires_at``. ``ca_certificate`` is PEM.
     """
 
     token: str = field(repr=False)
@@ -37,6 +44,25 @@ class LinkRequest:
     name: str | None = None
     projects: Sequence[str] | None = None
     installation_id: str | None = None
+    kind: CredentialKind | None = None
+    client_id: str | None = None
+    refresh_token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+    profile: Profile | None = None
+    ca_certificate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a credential reaches, before anything is linked.
+
+    ``organizations`` are those to choose from, in the order of their names; empty where Sentry does not list them and
+    the slug has to be asked for.
+    """
+
+    kind: CredentialKind
+    scopes: list[str]
+    organizations: list[Organization]
 
 
 class PastedToken:
@@ -64,7 +90,11 @@ class Linker:
         store: ConnectionStore,
         vault: Vault,
         accounts: AccountSource,
+        *,
+        private_ca: bool = False,
     ) -> None:
+        """``private_ca``: whether a request may bring a CA certificate."""
+        self._private_ca = private_ca
         self._client = client
         self._policy = policy
         self._store = store
@@ -89,18 +119,7 @@ class Linker:
         ):
             if text is not None:
                 check_text(argument, text)
-        credential = recognise(request.token)
-        control, api = find_origins(credential, Origin.parse(request.origin))
-        account = Account(
-            tenant_id=caller.tenant_id,
-            connection_id=new_id("lnk"),  # its own: reads of the same tenant's other attempts are not its reads
-            control=control,
-            api=api,
-            organization="",
-            fingerprint=self._vault.fingerprint(credential.token),
-            tokens=PastedToken(credential.token),
-        )
-        discovery = Discovery(self._client, self._policy, credential, account)
+        discovery, account = self._begin(caller.tenant_id, request)
         found = await discovery.discover(request.organization, request.installation_id)
         projects = None
         if request.projects is not None:
@@ -119,13 +138,62 @@ class Linker:
             organization_name=found.organization_name.replace("\0", "")[:LONGEST_TEXT],
             installation_id=request.installation_id,
             projects=projects,
+            profile=request.profile,
+            ca_certificate=request.ca_certificate,
         )
+        token = discovery.credential.token
 
         def seal(connection: ConnectionRecord) -> SealedToken:
-            sealed = self._vault.seal(credential.token.encode(), binding=bind_token(connection))
-            return SealedToken(sealed, account.fingerprint)
+            refresh = None
+            if request.refresh_token is not None:
+                refresh = self._vault.seal(request.refresh_token.encode(), binding=bind_refresh_token(connection))
+            return SealedToken(
+                self._vault.seal(token.encode(), binding=bind_token(connection)),
+                account.fingerprint,
+                client_id=request.client_id,
+                refresh=refresh,
+                expires_at=request.expires_at,
+            )
 
         return await self._store.link(caller, link, seal)
+
+    async def survey(self, tenant_id: str, request: LinkRequest) -> Survey:
+        """Check a credential and list the organizations that it reaches; nothing is stored.
+
+        Where ``request.organization`` or its installation names one, the list holds that one, checked. Raises what
+        :meth:`Discovery.survey` does.
+        """
+        discovery, _ = self._begin(tenant_id, request)
+        kind, scopes, organizations = await discovery.survey(request.organization, request.installation_id)
+        return Survey(kind, scopes, sorted(organizations, key=lambda each: (each.name or each.slug).lower()))
+
+    async def list_projects(self, tenant_id: str, request: LinkRequest) -> list[Project]:
+        """The projects of ``request.organization`` that the credential sees; nothing is stored."""
+        discovery, account = self._begin(tenant_id, request)
+        found = await discovery.discover(request.organization, request.installation_id)
+        return await fetch_projects(
+            self._client, replace(account, api=found.api, organization=found.organization_slug)
+        )
+
+    def _begin(self, tenant_id: str, request: LinkRequest) -> tuple[Discovery, Account]:
+        if request.ca_certificate is not None and not self._private_ca:
+            raise LinkRefused(
+                "This service does not take CA certificates of connections.",
+                cure="Ask its operator to set SENTRY_GRAPH_PRIVATE_CA, or to trust the authority on its machines.",
+            )
+        credential = recognise(request.token) if request.kind is None else Credential(request.token, request.kind)
+        control, api = find_origins(credential, Origin.parse(request.origin))
+        account = Account(
+            tenant_id=tenant_id,
+            connection_id=new_id("lnk"),  # its own: reads of the same tenant's other attempts are not its reads
+            control=control,
+            api=api,
+            organization="",
+            fingerprint=self._vault.fingerprint(credential.token),
+            tokens=PastedToken(credential.token),
+            ca=request.ca_certificate and parse_ca(request.ca_certificate),
+        )
+        return Discovery(self._client, self._policy, credential, account), account
 
     async def set_projects(
         self, caller: Caller, connection_id: str, projects: Sequence[str] | None

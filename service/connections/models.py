@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from service.columns import json_column, utc_column, word_column
+from service.columns import json_column, text_column, utc_column, word_column
+from service.sentry.profiles import Profile
 
 
 class ConnectionStatus(enum.StrEnum):
@@ -14,6 +15,25 @@ class ConnectionStatus(enum.StrEnum):
 
     ACTIVE = "active"
     NEEDS_REAUTH = "needs_reauth"
+    UNLINKED = "unlinked"
+
+
+class ConnectionProblem(enum.StrEnum):
+    """Why a connection cannot be used, or soon will not be."""
+
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - a word
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a word
+    REFRESH_LOST = "refresh_lost"
+    APPLICATION_DISABLED = "application_disabled"
+    CLIENT_REFUSED = "client_refused"
+    USER_INACTIVE = "user_inactive"
+    SSO_REQUIRED = "sso_required"
+    TWO_FACTOR_REQUIRED = "two_factor_required"
+    ORGANIZATION_GONE = "organization_gone"
+    INSTALLATION_GONE = "installation_gone"
+    CLOCK_SKEWED = "clock_skewed"
+    SENTRY_UNAVAILABLE = "sentry_unavailable"
+    SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - a word
     UNLINKED = "unlinked"
 
 
@@ -35,6 +55,8 @@ class ConnectionRecord(SQLModel, table=True):
     credential, which is bound to them. ``projects`` is the constraint: ``[{"id", "slug"}]``, or None for the whole
     organization.
     ``organization_id`` is None where the credential may not ask for it (an organization token knows only the slug).
+    ``problem`` says in a word what ``status_reason`` says in a sentence; an active connection has one while refreshing
+    fails and may still succeed. ``ca_certificate`` is PEM, for a Sentry with a private authority.
     """
 
     __tablename__ = "connections"
@@ -42,6 +64,7 @@ class ConnectionRecord(SQLModel, table=True):
         UniqueConstraint("tenant_id", "external_id"),
         UniqueConstraint("tenant_id", "id"),
         Index(None, "tenant_id", "customer_id"),
+        Index(None, "installation_id"),
     )
 
     id: str = Field(primary_key=True, max_length=64)
@@ -51,6 +74,10 @@ class ConnectionRecord(SQLModel, table=True):
     name: str = Field(max_length=200)
     status: ConnectionStatus = Field(sa_column=word_column(ConnectionStatus, length=16))
     status_reason: str | None = Field(default=None, max_length=500)
+    problem: ConnectionProblem | None = Field(
+        default=None, sa_column=word_column(ConnectionProblem, length=40, nullable=True)
+    )
+    profile: Profile = Field(default=Profile.FULL, sa_column=word_column(Profile, length=16))
     authentication: CredentialKind = Field(sa_column=word_column(CredentialKind, length=32))
     scopes: list[str] = Field(sa_column=json_column(nullable=False))
     control_origin: str = Field(max_length=500)
@@ -59,6 +86,7 @@ class ConnectionRecord(SQLModel, table=True):
     organization_slug: str = Field(max_length=200)
     organization_name: str = Field(max_length=200)
     installation_id: str | None = Field(default=None, max_length=64)
+    ca_certificate: str | None = Field(default=None, sa_column=text_column())
     projects: list[dict[str, str]] | None = Field(default=None, sa_column=json_column())
     created_at: datetime = Field(sa_column=utc_column(nullable=False))
     updated_at: datetime = Field(sa_column=utc_column(nullable=False))
@@ -72,6 +100,11 @@ class CredentialRecord(SQLModel, table=True):
     ``version`` grows with every change of the secret; ``key_id`` names the key of the keyring that sealed
     ``access_token``. ``fingerprint`` tells equal tokens apart from different ones (they share Sentry's rate limit)
     without telling anything else.
+
+    ``refresh_token`` is sealed by a key of its own id, since each column is sealed anew by itself. ``client_id`` names
+    the OAuth client or Sentry app that the tokens were issued to. ``refresh_after`` is when the credential is looked at
+    next by itself, on the database's clock: to be refreshed, or, where it cannot be, to see whether it still works.
+    ``failures`` counts those in a row.
     """
 
     __tablename__ = "credentials"
@@ -87,7 +120,34 @@ class CredentialRecord(SQLModel, table=True):
     key_id: str = Field(max_length=64, index=True)
     access_token: bytes
     fingerprint: str = Field(max_length=64)
+    client_id: str | None = Field(default=None, max_length=200)
+    refresh_key_id: str | None = Field(default=None, max_length=64, index=True)
+    refresh_token: bytes | None = None
+    refresh_after: datetime | None = Field(default=None, sa_column=utc_column(index=True))
+    failures: int = 0
     updated_at: datetime = Field(sa_column=utc_column(nullable=False))
+
+
+class RefreshIntentRecord(SQLModel, table=True):
+    """A refresh that was begun and has not been stored: committed before Sentry is asked.
+
+    While ``lease_until`` (on the database's clock) lies ahead, whoever is ``holder`` alone may refresh ``version``.
+    After that the holder is taken for dead, and nobody knows whether Sentry has rotated the tokens.
+    """
+
+    __tablename__ = "refresh_intents"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "connection_id"], ["connections.tenant_id", "connections.id"], ondelete="CASCADE"
+        ),
+    )
+
+    connection_id: str = Field(primary_key=True, max_length=64)
+    tenant_id: str = Field(max_length=64)
+    version: int
+    holder: str = Field(max_length=64)
+    started_at: datetime = Field(sa_column=utc_column(nullable=False))
+    lease_until: datetime = Field(sa_column=utc_column(nullable=False, index=True))
 
 
 class IdempotencyRecord(SQLModel, table=True):

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.connections.keyring import Keyring, UnknownKey
+from service.connections.link_models import LinkSessionRecord
 from service.connections.models import ConnectionRecord
 from service.errors import SecretUnreadable
 
@@ -36,6 +37,16 @@ class Binding:
 def bind_token(connection: ConnectionRecord) -> Binding:
     """The place of a connection's token."""
     return Binding(connection.tenant_id, connection.id, "credentials.access_token", _origins(connection))
+
+
+def bind_refresh_token(connection: ConnectionRecord) -> Binding:
+    """The place of a connection's refresh token."""
+    return Binding(connection.tenant_id, connection.id, "credentials.refresh_token", _origins(connection))
+
+
+def bind_pending(session: LinkSessionRecord) -> Binding:
+    """The place of what a link session received and did not link yet."""
+    return Binding(session.tenant_id, "", "link_sessions.pending", "", session.id)
 
 
 def bind_answer(connection: ConnectionRecord, key: str) -> Binding:

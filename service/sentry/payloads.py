@@ -108,6 +108,7 @@ class Project(Payload, frozen=True):
 
     id: str
     slug: str
+    name: str | None = None
 
 
 class OrganizationLinks(Payload, frozen=True):
