@@ -158,6 +158,17 @@ class Constrained(ServiceError):
     cure = "Use an endpoint below projects/{organization}/{project}/, or lift the connection's project constraint."
 
 
+class ProfileRefused(ServiceError):
+    """The connection's profile does not let this call through, whatever its credential could do."""
+
+    code = "PROFILE_REFUSED"
+    status = 403
+    cure = (
+        "Have the customer link the account again with a wider profile: what an account may be used for is theirs to "
+        "allow."
+    )
+
+
 class IdempotencyKeyReused(Conflict):
     """The idempotency key was used for a different request."""
 

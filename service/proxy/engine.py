@@ -7,7 +7,7 @@ import msgspec
 
 from service.connections.accounts import AccountSource
 from service.connections.models import ConnectionRecord
-from service.errors import BadInput, Constrained, UpstreamInvalid, UpstreamNotJson
+from service.errors import BadInput, Constrained, ProfileRefused, UpstreamInvalid, UpstreamNotJson
 from service.proxy.bodies import NOTHING, Scanned, scan_answer
 from service.proxy.idempotency import Idempotency, KeyedWrite, hash_request
 from service.sentry.access import AccessFacts, Authorized, ProjectRef, authorize
@@ -18,6 +18,7 @@ from service.sentry.limits import RateLimitState
 from service.sentry.methods import METHODS, SAFE_METHODS
 from service.sentry.paths import ApiPath, Query
 from service.sentry.payloads import decode
+from service.sentry.profiles import allows
 from service.tenants.caller import Caller, Role
 
 LARGEST_PAGE = 100
@@ -87,7 +88,8 @@ class ProxyEngine:
         """Carry out a call: one call to Sentry. Sentry's refusals (4xx) are answers.
 
         Raises :class:`Forbidden` (reading needs the role read, all else write), :class:`NotFound`,
-        :class:`PathRefused`, :class:`Constrained`, :class:`BadInput`, those of idempotency, and the client's errors.
+        :class:`PathRefused`, :class:`ProfileRefused`, :class:`Constrained`, :class:`BadInput`, those of idempotency,
+        and the client's errors.
         """
         prepared = await self.prepare(caller, connection_id, request.method, request.path, request.query)
         paged = replace(prepared, query=(*prepared.query, *_page(prepared.path, request)))
@@ -111,7 +113,10 @@ class ProxyEngine:
     async def prepare(
         self, caller: Caller, connection_id: str, method: str, path: str | ApiPath, query: Query
     ) -> Prepared:
-        """Authorize a call. Under a project constraint an issue's project is fetched first: one more call."""
+        """Authorize a call by role, path, profile and projects.
+
+        Under a project constraint an issue's project is fetched first: one more call.
+        """
         if method not in METHODS:
             raise BadInput(f"The method must be one of {', '.join(sorted(METHODS))}.")
         caller.require(Role.READ if method in SAFE_METHODS else Role.WRITE)
@@ -119,6 +124,8 @@ class ProxyEngine:
         connection, account = await self._accounts.account(caller, connection_id)
         facts = build_facts(connection)
         authorized = authorize(asked, method, query, facts)
+        if not allows(connection.profile, method, authorized.path):
+            raise ProfileRefused(f"The connection's profile is `{connection.profile}`, which this call goes beyond.")
         await self._check(account, authorized, facts)
         return Prepared(connection, account, authorized.path, authorized.query)
 

@@ -11,6 +11,7 @@ from service.errors import (
     NeedsReauth,
     NotFound,
     PathRefused,
+    ProfileRefused,
     UpstreamInvalid,
     UpstreamNotFound,
     UpstreamNotJson,
@@ -19,8 +20,10 @@ from service.errors import (
 from service.proxy.engine import ProxyAnswer, ProxyRequest
 from service.sandbox.faults import Fail, Garble, Redirect, Throttle
 from service.sandbox.world import DEMO_TOKENS
+from service.sentry.profiles import Profile
 from service.tenants.caller import Role
-from tests.proxy.conftest import Linked
+from tests.connections.factory import add_connection
+from tests.proxy.conftest import UPSTREAM, Linked
 from tests.proxy.recording import Recorder, json_response
 
 MISSING = "con_" + "0" * 26
@@ -279,3 +282,58 @@ async def test_an_issue_whose_project_is_not_told_does_not_pass(link, body):
     with pytest.raises((Constrained, UpstreamInvalid)):
         await call(linked, "issues/7/", "PUT", body=b"{}")
     assert {request.method for request in recorder.requests} == {"GET"}
+
+
+# --- under a profile ---
+
+COMMENTS = "issues/7/comments/"
+UPDATE = "organizations/{organization}/issues/7/"
+TEAMS = "organizations/{organization}/teams/"
+
+
+@pytest.mark.parametrize(
+    ("profile", "method", "path", "passes"),
+    [
+        (Profile.READ, "GET", TEAMS, True),
+        (Profile.READ, "PUT", UPDATE, False),
+        (Profile.READ, "POST", COMMENTS, False),
+        (Profile.TRIAGE, "GET", TEAMS, True),
+        (Profile.TRIAGE, "PUT", UPDATE, True),
+        (Profile.TRIAGE, "POST", COMMENTS, True),
+        (Profile.TRIAGE, "DELETE", UPDATE, False),
+        (Profile.TRIAGE, "POST", TEAMS, False),
+        (Profile.FULL, "DELETE", UPDATE, True),
+        (Profile.FULL, "POST", TEAMS, True),
+    ],
+)
+async def test_the_profile_decides_whatever_the_credential_could_do(link, profile, method, path, passes):
+    recorder = Recorder()
+    linked = await link(recorder, profile=profile)
+    if passes:
+        assert (await call(linked, path, method)).status_code == 200
+        assert len(recorder.requests) == 1
+        return
+    with pytest.raises(ProfileRefused, match=f"`{profile}`") as refused:
+        await call(linked, path, method)
+    assert refused.value.extensions()["code"] == "PROFILE_REFUSED"
+    assert recorder.requests == []
+
+
+async def test_under_a_profile_a_refused_write_costs_no_look_at_its_issue(link):
+    recorder = Recorder()
+    linked = await link(recorder, profile=Profile.READ, projects=[{"id": "1", "slug": "web"}])
+    with pytest.raises(ProfileRefused):
+        await call(linked, "issues/7/", "PUT", body=b"{}")
+    assert recorder.requests == []
+
+
+async def test_an_idempotency_key_from_before_does_not_pass_a_narrower_profile(link, store, vault):
+    recorder = Recorder()
+    linked = await link(recorder, external_id="cust")
+    await call(linked, TEAMS, "POST", body=b"{}", idempotency_key="k")
+    await add_connection(
+        store, vault, linked.caller, "cust", profile=Profile.READ, control_origin=UPSTREAM, api_origin=UPSTREAM
+    )
+    with pytest.raises(ProfileRefused):
+        await call(linked, TEAMS, "POST", body=b"{}", idempotency_key="k")
+    assert len(recorder.requests) == 1

@@ -19,10 +19,12 @@ from service.last_used import LastUsed
 from service.proxy.rest import LARGEST_WHOLE, LONGEST_KEYED_BODY, create_proxy_route
 from service.sandbox.faults import Delay, Drip, Fail, Huge, Redirect, Throttle, Truncate
 from service.sentry.links import parse_link
+from service.sentry.profiles import Profile
 from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Role
 from service.tenants.store import TenantStore
 from tests.proxy.conftest import Linked
+from tests.proxy.recording import Recorder
 
 UPLOAD_LIMIT = 2 * 2**20
 
@@ -214,6 +216,16 @@ async def test_reading_is_for_readers_and_writing_for_writers(linked, serve_prox
     answer = await served.client.post(served.base + served.own + "teams/", json={"name": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
     assert sandbox.count("POST") == 0
+
+
+async def test_the_profile_holds_here_too(link, serve_proxy):
+    recorder = Recorder()
+    served = await serve_proxy(await link(recorder, profile=Profile.READ))
+    assert (await served.get(served.own + "projects/")).status_code == 200
+    for headers in ({}, {"idempotency-key": "k"}):
+        answer = await served.client.post(served.base + served.own + "teams/", json={"name": "x"}, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "PROFILE_REFUSED")
+    assert [request.method for request in recorder.requests] == ["GET"]
 
 
 @pytest.mark.parametrize("target", [b"\xc3\xa9/", b"%ff/", b"..%2f", b"%252e%252e/", b"/etc", b"a;b/../c", b"\\x"])
