@@ -1,12 +1,20 @@
+"""One browser a worker, started when a test first asks for it; a profile (Playwright's "context") for every test.
+
+Playwright lives in one event loop, so the tests that use these fixtures run in the session's:
+``pytestmark = pytest.mark.asyncio(loop_scope="session")``.
+"""
+
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.browser.chromium import Tab, find_chromium, open_tab
-from tests.browser.graphiql import EVIL
+from tests.browser.launch import find_chromium, launch
+from tests.browser.watch import Watch
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def program(request: pytest.FixtureRequest) -> str:
     found = find_chromium()
     if found is None:
@@ -16,9 +24,25 @@ def program(request: pytest.FixtureRequest) -> str:
     return found
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(program: str) -> AsyncIterator[Browser]:
+    async with launch(program) as launched:
+        yield launched
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    made = await browser.new_context(viewport={"width": 1400, "height": 900})
+    made.set_default_timeout(20_000)
+    yield made
+    await made.close()
+
+
 @pytest.fixture
-async def tab(program: str) -> AsyncIterator[Tab]:
-    async with open_tab(
-        program, f"--host-resolver-rules=MAP {EVIL} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
-    ) as one:
-        yield one
+def watch(context: BrowserContext) -> Watch:
+    return Watch(context)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext, watch: Watch) -> Page:
+    return await context.new_page()

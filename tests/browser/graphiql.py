@@ -1,16 +1,21 @@
 """GraphiQL as its visitor meets it."""
 
-from tests.browser.chromium import Tab
+from playwright.async_api import Page
 
-EVIL = "evil.example"  # a name of somebody else's, which leads to this machine
-RUN = "document.querySelector('.graphiql-execute-button')"
+from tests.browser.watch import wait_for
+
+RUN = ".graphiql-execute-button"
 RESULT = "document.querySelector('.result-window .CodeMirror').CodeMirror.getValue()"
 
 
-async def run_first_query(tab: Tab, url: str) -> str:
-    """Open GraphiQL and click its run button, as a newcomer does; the result's text."""
-    await tab.open(url)
-    await tab.wait_for(f"{RUN} !== null")
-    await tab.evaluate(f"{RUN}.click()")
-    result: str = await tab.wait_for(RESULT)
+async def click_run(page: Page) -> str:
+    """Click GraphiQL's run button; the result's text."""
+    await page.locator(RUN).click()
+    result: str = await wait_for(page, RESULT)
     return result
+
+
+async def run_first_query(page: Page, url: str) -> str:
+    """Open GraphiQL and click its run button, as a newcomer does; the result's text."""
+    await page.goto(url)
+    return await click_run(page)

@@ -13,11 +13,14 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import Page
 
 from service.settings import PREFIX
-from tests.browser.chromium import Tab
-from tests.browser.graphiql import RESULT, RUN, run_first_query
+from tests.browser.graphiql import click_run, run_first_query
+from tests.browser.watch import Watch, wait_for
 from tests.serving import free_port
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @asynccontextmanager
@@ -47,13 +50,11 @@ async def run_demo(folder: Path, port: int) -> AsyncIterator[Process]:
             await process.communicate()
 
 
-async def run_tab(tab: Tab, title: str) -> Any:
+async def run_tab(page: Page, title: str) -> Any:
     """Turn to one of GraphiQL's tabs and click its run button; the answer's data."""
-    names = "[...document.querySelectorAll('.graphiql-tab button')]"
-    await tab.evaluate(f"{names}.find(one => one.innerText.trim() === {title!r}).click()")
-    await tab.wait_for(f"localStorage.getItem('graphiql:operationName') === '{title}'")  # it takes 0.1 s to see it
-    await tab.evaluate(f"{RUN}.click()")
-    return data_of(await tab.wait_for(RESULT))
+    await page.get_by_role("tab", name=title, exact=True).click()
+    await wait_for(page, f"localStorage.getItem('graphiql:operationName') === '{title}'")  # it takes 0.1 s
+    return data_of(await click_run(page))
 
 
 def data_of(answer: str) -> Any:
@@ -63,17 +64,19 @@ def data_of(answer: str) -> Any:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_the_prepared_queries_work_on_the_first_click(tab: Tab, tmp_path: Path, host: str) -> None:
+async def test_the_prepared_queries_work_on_the_first_click(
+    page: Page, watch: Watch, tmp_path: Path, host: str
+) -> None:
     port = free_port()
     async with run_demo(tmp_path, port) as demo:
-        users = data_of(await run_first_query(tab, f"http://{host}:{port}/graphql"))["users"]
+        users = data_of(await run_first_query(page, f"http://{host}:{port}/graphql"))["users"]
         assert len(users["edges"]) == 10
         assert users["failures"] == []
-        [connection] = (await run_tab(tab, "Issues"))["connections"]["nodes"]
+        [connection] = (await run_tab(page, "Issues"))["connections"]["nodes"]
         assert connection["proxy"]["statusCode"] == 200
         assert len(connection["proxy"]["result"]) == connection["proxy"]["resultCount"] == 5
-        assert (await run_tab(tab, "Connections"))["connections"]["totalCount"] == 1
-        assert tab.problems == []
+        assert (await run_tab(page, "Connections"))["connections"]["totalCount"] == 1
+        assert watch.problems == []
 
         demo.send_signal(signal.SIGINT)
         output, _ = await demo.communicate()
