@@ -4,6 +4,7 @@ An error's message and cure are written for the caller and are shown to the call
 Whatever is not a :class:`ServiceError` is unforeseen: it is logged under a correlation id and masked.
 """
 
+import enum
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -322,12 +323,77 @@ class MissingScope(UpstreamError):
     cure = "Link again with a token that holds the missing scope, made by a user whose role allows it."
 
 
+class UnauthorizedReason(enum.StrEnum):
+    """Why Sentry answers 401, as far as it says so."""
+
+    INVALID_TOKEN = "INVALID_TOKEN"  # noqa: S105 - no password
+    """Revoked, replaced by a later one, or never valid."""
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 - no password
+    USER_INACTIVE = "USER_INACTIVE"
+    APPLICATION_INACTIVE = "APPLICATION_INACTIVE"
+    SSO_REQUIRED = "SSO_REQUIRED"
+    TWO_FACTOR_REQUIRED = "TWO_FACTOR_REQUIRED"
+    MEMBER_DISABLED = "MEMBER_DISABLED"
+    EMAIL_UNVERIFIED = "EMAIL_UNVERIFIED"
+    SUDO_REQUIRED = "SUDO_REQUIRED"
+    DATA_SECRECY = "DATA_SECRECY"
+    UNKNOWN = "UNKNOWN"
+
+
 class UpstreamUnauthorized(UpstreamError):
-    """Sentry refuses the credential (401), and a fresh one is not to be had."""
+    """Sentry refuses the credential (401), and a fresh one is not to be had. ``reason`` is why."""
 
     code = "UPSTREAM_UNAUTHORIZED"
     status = 409
     cure = "Link the account again with a valid token and the same externalId."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cure: str | None = None,
+        upstream_status: int | None = None,
+        request_id: str | None = None,
+        reason: UnauthorizedReason = UnauthorizedReason.UNKNOWN,
+    ) -> None:
+        super().__init__(message, cure=cure, upstream_status=upstream_status, request_id=request_id)
+        self.reason = reason
+
+
+class GrantProblem(enum.StrEnum):
+    """Why Sentry gives no token."""
+
+    INVALID_GRANT = "INVALID_GRANT"
+    """The code or refresh token is spent, expired or revoked, or the installation is gone."""
+    INVALID_CLIENT = "INVALID_CLIENT"
+    """The client is not known by this id and secret, or is switched off. From a signed assertion: or clocks differ."""
+    INVALID_REQUEST = "INVALID_REQUEST"
+    """Sentry takes the request for malformed, or says nothing that we know."""
+    UNSUPPORTED = "UNSUPPORTED"
+    """This Sentry does not know the kind of grant, or not at this address."""
+
+
+class GrantRefused(UpstreamError):
+    """Sentry gives no token for a code, a refresh token or an app's signature. ``problem`` is why."""
+
+    code = "GRANT_REFUSED"
+    status = 409
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problem: GrantProblem,
+        cure: str,
+        upstream_status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message, cure=cure, upstream_status=upstream_status, request_id=request_id)
+        self.problem = problem
+
+    def details(self) -> dict[str, Any]:
+        """Adds ``problem``."""
+        return super().details() | {"problem": self.problem.value}
 
 
 class UpstreamNotFound(UpstreamError):

@@ -34,7 +34,8 @@ class Account:
     """A linked account.
 
     ``control`` and ``api`` are the same where Sentry is self-hosted. ``organization`` is a slug. ``fingerprint`` tells
-    credentials apart: calls with equal ones share Sentry's rate limit.
+    credentials apart: calls with equal ones share Sentry's rate limit. ``ca`` is what :func:`parse_ca` made of the
+    authorities to trust for this Sentry, instead of the usual ones; None trusts the usual ones.
     """
 
     tenant_id: str
@@ -44,3 +45,14 @@ class Account:
     organization: str
     fingerprint: str
     tokens: TokenSource
+    ca: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """One of our clients that asks Sentry for a token on a tenant's behalf, and has none yet; else as an account."""
+
+    tenant_id: str
+    fingerprint: str
+    ca: str | None = field(default=None, repr=False)
+    tokens: None = None

@@ -1,11 +1,11 @@
 """A call to Sentry and its answers, as values."""
 
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
-from service.sentry.account import Account
+from service.sentry.account import Account, Applicant
 from service.sentry.limits import RateLimitState
 from service.sentry.links import PageLinks
 from service.sentry.methods import SAFE_METHODS
@@ -14,15 +14,18 @@ from service.sentry.origin import Origin
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request for an account: where to, and what to send beside the token. ``url`` and ``headers`` are checked."""
+    """A request for an account: where to, and what to send beside the token. ``url`` and ``headers`` are checked.
 
-    account: Account
+    An applicant has no token: what it proves itself by is in ``headers`` or ``body``, which no one may quote.
+    """
+
+    account: Account | Applicant
     origin: Origin
     method: str
     template: str
     url: str
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes | AsyncIterable[bytes] | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    body: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
 
     @property
     def is_safe(self) -> bool:
@@ -41,7 +44,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     links: PageLinks
     rate_limit: RateLimitState | None
 

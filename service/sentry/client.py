@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 from service.errors import BadInput, UpstreamInvalid, UpstreamTimeout
-from service.sentry.account import Account
+from service.sentry.account import Account, Applicant
 from service.sentry.bodies import BodyDecoder
 from service.sentry.calls import Call, CallObservation, OpenResponse, Response
 from service.sentry.egress import EgressPolicy
@@ -25,7 +25,8 @@ from service.sentry.refusals import explain_status
 from service.tasks import Coalescer
 
 _STREAM_SECONDS = 3600.0
-_Key = tuple[str, str, str, Origin, ApiPath, tuple[tuple[str, str], ...]]
+_TOKEN_ENDPOINT = "oauth/token/"  # noqa: S105 - no password
+_Key = tuple[str, str, str, str | None, Origin, ApiPath, tuple[tuple[str, str], ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,18 @@ class SentryClient:
         body: bytes | None = None,
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
+        control: bool = False,
     ) -> Response:
         """Pass a call through. Sentry's answers below 500 come back as they are; a write is sent once.
 
         ``headers`` are a caller's: what is not on the allow-list is dropped. A ``GET`` without any shares its call with
         identical ones, as :meth:`get` does. Raises :class:`OutcomeUnknown` for a write whose answer was lost.
         """
+        origin = account.control if control else account.api
         if method == "GET" and body is None and not headers:
-            response = await self._read(account, account.api, path, query)
+            response = await self._read(account, origin, path, query)
         else:
-            call = self._build_call(account, method, path, query, body, content_type, headers)
+            call = self._build_call(account, origin, method, path, query, body, content_type, headers)
             response = await self._exchange.fetch(call)
         if response.status >= 500:
             raise _explain(response, method)
@@ -135,7 +138,7 @@ class SentryClient:
 
         The deadline ends with the headers; then it holds for each piece of the body, and an hour for all of them.
         """
-        call = self._build_call(account, method, path, query, body, content_type, headers)
+        call = self._build_call(account, account.api, method, path, query, body, content_type, headers)
         opened = await self._exchange.open(call)
         if opened.status >= 500 and isinstance(opened, Response):
             raise _explain(opened, call.method)
@@ -152,6 +155,46 @@ class SentryClient:
             if isinstance(opened, OpenResponse):
                 await opened.stream.aclose()
 
+    async def post_grant(
+        self,
+        origin: Origin,
+        path: ApiPath | None,
+        *,
+        tenant_id: str,
+        client_id: str,
+        body: bytes,
+        content_type: str,
+        assertion: str | None = None,
+        ca: str | None = None,
+    ) -> Response:
+        """Ask for a token, at ``oauth/token/`` or at an installation's ``path``. Any status comes back as it is.
+
+        What proves the client is in ``body`` or is the ``assertion``; no account's token is sent. It is sent once, and
+        again only after what says that it was not looked at (a 429), or where nothing left. Neither the request nor the
+        answer may be logged or quoted. Raises :class:`OutcomeUnknown` where the answer was lost.
+        """
+        if path is None:
+            template, url = _TOKEN_ENDPOINT, f"{origin.url}/{_TOKEN_ENDPOINT}"
+        else:
+            template, url = path.template, build_url(origin, path)
+        chosen = {"accept": "application/json", "content-type": content_type}
+        if assertion is not None:
+            chosen["authorization"] = f"Bearer {assertion}"
+        applicant = Applicant(tenant_id, f"client:{client_id}", ca)
+        call = Call(applicant, origin, "POST", template, url, self._build_headers(chosen), body)
+        unbound = current.set(None)  # a grant that was sent must not be lost because its caller has read too much
+        try:
+            return await self._exchange.fetch(call)
+        finally:
+            current.reset(unbound)
+
+    def clock_skew(self, origin: Origin) -> float | None:
+        """Seconds that the server's clock is ahead of ours, by its latest answer; None before there was any.
+
+        Good to a second, which is all that a ``Date`` tells, and to how long answers take.
+        """
+        return self._exchange.clock_skew(origin)
+
     def rate_limit(self, account: Account) -> RateLimitState | None:
         """What Sentry last said of the credential's limits, to any of its calls."""
         return self._exchange.rate_limit(account)
@@ -166,7 +209,7 @@ class SentryClient:
         await self._transport.aclose()
 
     async def _read(self, account: Account, origin: Origin, path: ApiPath, query: Query) -> Response:
-        key = (account.tenant_id, account.connection_id, account.fingerprint, origin, path, tuple(query))
+        key = (account.tenant_id, account.connection_id, account.fingerprint, account.ca, origin, path, tuple(query))
         url = build_url(origin, path, query)
         call = Call(account, origin, "GET", path.template, url, self._read_headers)
         has_started = False
@@ -184,6 +227,7 @@ class SentryClient:
     def _build_call(
         self,
         account: Account,
+        origin: Origin,
         method: str,
         path: ApiPath,
         query: Query,
@@ -201,8 +245,8 @@ class SentryClient:
         )
         if body is None or isinstance(body, bytes):
             chosen.pop("content-length", None)  # ours to count
-        url = build_url(account.api, path, query)
-        return Call(account, account.api, method, path.template, url, self._build_headers(chosen), body)
+        url = build_url(origin, path, query)
+        return Call(account, origin, method, path.template, url, self._build_headers(chosen), body)
 
     def _build_headers(self, chosen: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
         named = {"Accept-Encoding": "gzip", "User-Agent": self._user_agent, **chosen}

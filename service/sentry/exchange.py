@@ -1,6 +1,7 @@
 """One call and its repetitions: the only place that sends anything to Sentry, and the only one that sends it again."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -32,11 +33,14 @@ from service.sentry.limits import RateLimitState, parse_rate_limit
 from service.sentry.links import parse_link
 from service.sentry.origin import Origin
 from service.sentry.refusals import explain_failure, explain_lost_write, is_cured_by_token, is_gateway_failure
-from service.sentry.retry import Failure, RetryBudget, costs_budget, plan_retry
+from service.sentry.retry import Failure, RetryBudget, costs_budget, plan_retry, read_skew
 
 _KEPT = 10_000  # origins, breakers and buckets remembered at most
 _STATE_SECONDS = 900.0
 _REMOVED = "[removed]"
+_AUTHORIZATIONS = re.compile(
+    r"/api/0/sentry-app-installations/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/authorizations/"
+)
 _NO_HEADERS: Mapping[str, str] = {}
 _parse_url = lru_cache(maxsize=4096)(httpx.URL)  # an eighth of a call's CPU, and most are asked for again
 
@@ -90,12 +94,17 @@ class Exchange:
         self._budgets: LRUCache[Origin, RetryBudget] = LRUCache(_KEPT)
         self._breakers: LRUCache[tuple[Origin, str], Breaker] = LRUCache(_KEPT)
         self._gates: LRUCache[tuple[Origin, str, str, str], Gate] = LRUCache(_KEPT)
+        self._skews: LRUCache[Origin, float] = LRUCache(_KEPT)
         self._states: LRUCache[tuple[Origin, str], tuple[float, RateLimitState]] = LRUCache(_KEPT)
 
     def rate_limit(self, account: Account) -> RateLimitState | None:
         """What Sentry said last, and no longer than a quarter of an hour ago, of the credential's limits."""
         seen = self._states.get((account.api, account.fingerprint))
         return seen[1] if seen is not None and time.monotonic() - seen[0] <= _STATE_SECONDS else None
+
+    def clock_skew(self, origin: Origin) -> float | None:
+        """Seconds that Sentry's clock was ahead of ours when it answered last; None where it has not told the time."""
+        return self._skews.get(origin)
 
     async def fetch(self, call: Call) -> Response:
         """Perform the call and read the whole answer, of whatever status; raise where there is none."""
@@ -148,7 +157,8 @@ class Exchange:
 
     async def _repeat(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course) -> A:
         course.budget.earn()
-        token = await call.account.tokens.token()
+        tokens = call.account.tokens
+        token = None if tokens is None else await tokens.token()
         is_renewed = False
         while True:
             course.attempts += 1
@@ -159,9 +169,15 @@ class Exchange:
                 if wait is None:
                     raise explain_failure(problem.failure, method=call.method, status=problem.status) from None
             else:
-                if answer.status == 401 and not is_renewed and _may_be_renewed(call, answer):
+                if (
+                    answer.status == 401
+                    and tokens is not None
+                    and token is not None
+                    and not is_renewed
+                    and _may_be_renewed(call, answer)
+                ):
                     is_renewed = True
-                    renewed = await _renew(call.account.tokens, token)
+                    renewed = await _renew(tokens, token)
                     if renewed is None:
                         return answer
                     token = renewed
@@ -188,7 +204,7 @@ class Exchange:
         return wait if not costs_budget(outcome, headers) or course.budget.spend() else None
 
     async def _attempt(
-        self, call: Call, token: Token, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course
+        self, call: Call, token: Token | None, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course
     ) -> A:
         loop = asyncio.get_running_loop()
         gate = course.gate
@@ -213,7 +229,12 @@ class Exchange:
         return answer
 
     async def _attempt_in_turn(
-        self, call: Call, token: Token, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course, serial: int
+        self,
+        call: Call,
+        token: Token | None,
+        receive: Callable[[OpenResponse], Awaitable[A]],
+        course: _Course,
+        serial: int,
     ) -> A:
         loop = asyncio.get_running_loop()
         gate, breaker = course.gate, course.breaker
@@ -226,7 +247,7 @@ class Exchange:
         try:
             opened = await self._send(call, token)
             answer = await receive(opened)
-            if isinstance(answer, Response) and answer.status >= 300:
+            if token is not None and isinstance(answer, Response) and answer.status >= 300:
                 answer = cast("A", _without_token(answer, token))
         except _NoAnswer:
             course.is_sending = False
@@ -244,15 +265,16 @@ class Exchange:
             breaker.succeed()
         return answer
 
-    async def _send(self, call: Call, token: Token) -> OpenResponse:
+    async def _send(self, call: Call, token: Token | None) -> OpenResponse:
         """Send once. The last look at where to: nothing below decides about it."""
-        if not call.url.startswith(f"{call.origin.url}/api/0/"):
+        if not (_is_api(call) if token is not None else _is_grant(call)):
             raise EgressRefused("The request leaves the connection's own API.")
         request = httpx.Request(
             call.method,
             _parse_url(call.url),
-            headers=[(b"Authorization", _bearer(token)), *call.headers],
+            headers=call.headers if token is None else [(b"Authorization", _bearer(token)), *call.headers],
             content=call.body,
+            extensions={} if call.account.ca is None else {"ca": call.account.ca},
         )
         try:
             response = await self._transport.handle_async_request(request)
@@ -267,8 +289,11 @@ class Exchange:
             await stream.aclose()
             raise _NoAnswer(Failure.GARBLED)
         headers, coding = select_response_headers(response.headers.raw)
-        if any(token.value in value for value in headers.values()):
+        if token is not None and any(token.value in value for value in headers.values()):
             headers = {name: value.replace(token.value, _REMOVED) for name, value in headers.items()}
+        skew = read_skew(headers, time.time())
+        if skew is not None:
+            self._skews[call.origin] = skew
         state = parse_rate_limit(headers)
         if state is not None:
             self._states[call.origin, call.account.fingerprint] = (time.monotonic(), state)
@@ -312,6 +337,18 @@ class Exchange:
     async def _read_refusal(self, opened: OpenResponse) -> Response | OpenResponse:
         """Leave the body to the caller, unless it may be followed by another answer, or quote what was sent."""
         return await self._read(opened) if opened.status >= 300 else opened
+
+
+def _is_api(call: Call) -> bool:
+    return call.url.startswith(f"{call.origin.url}/api/0/")
+
+
+def _is_grant(call: Call) -> bool:
+    """Whether it is to one of the two endpoints that give tokens: nothing else may be sent without one."""
+    base = call.origin.url
+    if call.method != "POST" or not call.url.startswith(base):
+        return False
+    return call.url[len(base) :] == "/oauth/token/" or _AUTHORIZATIONS.fullmatch(call.url, len(base)) is not None
 
 
 def _may_be_renewed(call: Call, answer: Response | OpenResponse) -> bool:

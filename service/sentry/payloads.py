@@ -133,9 +133,11 @@ class TokenGrant(Payload, frozen=True):
 
 
 class RootUser(Payload, frozen=True):
-    """Who a credential acts for; an integration's proxy user has no address."""
+    """Who a credential acts for; an integration's proxy user has no address. ``id`` is the user id."""
 
+    id: str | None = None
     email: str | None = None
+    is_active: bool | None = None
 
 
 class ApiRoot(Payload, frozen=True):
@@ -163,10 +165,20 @@ class OrganizationSlug(Payload, frozen=True):
     slug: str
 
 
+class AppSlug(Payload, frozen=True):
+    """A Sentry App as its installations name it."""
+
+    slug: str
+    uuid: str | None = None
+
+
 class Installation(Payload, frozen=True):
-    """``sentry-app-installations/{}/``."""
+    """``sentry-app-installations/{}/``. ``status`` is ``pending`` until a confirmation comes, then ``installed``."""
 
     organization: OrganizationSlug
+    uuid: str | None = None
+    status: str | None = None
+    app: AppSlug | None = None
 
 
 def decode(body: bytes, kind: type[T]) -> T:

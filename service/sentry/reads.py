@@ -117,6 +117,15 @@ async def fetch_member_detail(client: SentryClient, account: Account, member_id:
     return decode(response.body, MemberDetail), response.body
 
 
+async def fetch_me(client: SentryClient, account: Account) -> Member:
+    """The row of the user whom the credential acts for: the role is theirs.
+
+    An integration acts for no member: :class:`UpstreamNotFound` or :class:`MissingScope`.
+    """
+    path = ApiPath.of("organizations", account.organization, "members", "me")
+    return decode((await client.get(account, path)).body, Member)
+
+
 async def fetch_teams(client: SentryClient, account: Account) -> list[Team]:
     """All teams of the organization, without their projects."""
     path = ApiPath.of("organizations", account.organization, "teams")
@@ -154,6 +163,6 @@ async def fetch_regions(client: SentryClient, account: Account) -> list[Region]:
 
 
 async def fetch_installation(client: SentryClient, account: Account, installation_id: str) -> Installation:
-    """An integration's installation: its organization and status."""
+    """An integration's installation: its organization, app and status."""
     path = ApiPath.of("sentry-app-installations", installation_id)
     return decode((await client.get(account, path, control=True)).body, Installation)

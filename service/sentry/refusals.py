@@ -10,6 +10,7 @@ from service.errors import (
     MissingScope,
     OutcomeUnknown,
     RateLimited,
+    UnauthorizedReason,
     UpstreamError,
     UpstreamInvalid,
     UpstreamNotFound,
@@ -26,29 +27,53 @@ _SECRET = re.compile(r"sntr[a-z]+_\S+|\b[0-9A-Fa-f]{40,}\b")
 _CHALLENGE = re.compile(r'\bBearer\b.*\berror="?insufficient_scope"?', re.IGNORECASE)
 _SCOPE = re.compile(r'\bscope="([^"]*)"', re.IGNORECASE)
 
+# Sentry's own words for a 401, compared exactly here and nowhere else.
+_REASONS = {
+    "Invalid token": UnauthorizedReason.INVALID_TOKEN,
+    "Invalid org token": UnauthorizedReason.INVALID_TOKEN,
+    "Token expired": UnauthorizedReason.TOKEN_EXPIRED,
+    "User inactive or deleted": UnauthorizedReason.USER_INACTIVE,
+    "UserApplication inactive or deleted": UnauthorizedReason.APPLICATION_INACTIVE,
+}
 # A 401 with one of these codes concerns the user or the organization: no other token of the same user cures it.
-_UNAUTHORIZED = {
-    "sso-required": (
+_CODES = {
+    "sso-required": UnauthorizedReason.SSO_REQUIRED,
+    "2fa-required": UnauthorizedReason.TWO_FACTOR_REQUIRED,
+    "member-disabled-over-limit": UnauthorizedReason.MEMBER_DISABLED,
+    "email-verification-required": UnauthorizedReason.EMAIL_UNVERIFIED,
+    "sudo-required": UnauthorizedReason.SUDO_REQUIRED,
+    "data-secrecy": UnauthorizedReason.DATA_SECRECY,
+}
+_CURES = {
+    UnauthorizedReason.USER_INACTIVE: (
+        "The user whom this credential acts for is deactivated or deleted in Sentry.",
+        "Link again with a credential of an active user, or of an integration.",
+    ),
+    UnauthorizedReason.APPLICATION_INACTIVE: (
+        "The application that this credential was given to is deactivated or deleted in Sentry.",
+        "Activate the application in Sentry, or link again.",
+    ),
+    UnauthorizedReason.SSO_REQUIRED: (
         "The organization requires single sign-on, which this credential's user has not completed.",
         "Sign in to Sentry through the organization's single sign-on, then link again; or link an integration's token.",
     ),
-    "2fa-required": (
+    UnauthorizedReason.TWO_FACTOR_REQUIRED: (
         "The organization requires two-factor authentication, which this credential's user has not set up.",
         "Set up two-factor authentication in Sentry, then try again; or link an integration's token.",
     ),
-    "member-disabled-over-limit": (
+    UnauthorizedReason.MEMBER_DISABLED: (
         "This credential's user is disabled: the organization has more members than its plan allows.",
         "Link a token of an active member or of an integration, or change the organization's plan.",
     ),
-    "email-verification-required": (
+    UnauthorizedReason.EMAIL_UNVERIFIED: (
         "This credential's user has not verified their email address in Sentry.",
         "Verify the email address in Sentry, then try again.",
     ),
-    "sudo-required": (
+    UnauthorizedReason.SUDO_REQUIRED: (
         "Sentry asks for the user's password for this, which an API credential cannot give.",
         "Do this in Sentry's own interface.",
     ),
-    "data-secrecy": (
+    UnauthorizedReason.DATA_SECRECY: (
         "The organization has closed its data to this credential's user.",
         "Ask an owner of the organization to allow access, or link a credential of one of its members.",
     ),
@@ -64,7 +89,7 @@ def is_gateway_failure(status: int) -> bool:
 
 def is_cured_by_token(body: bytes) -> bool:
     """Whether a 401 with this body may go away with a fresh token."""
-    return _parse_detail(body)[0] not in _UNAUTHORIZED
+    return _parse_detail(body)[0] not in _CODES
 
 
 def explain_status(status: int, headers: Mapping[str, str], body: bytes, *, method: str, now: float) -> UpstreamError:
@@ -73,8 +98,9 @@ def explain_status(status: int, headers: Mapping[str, str], body: bytes, *, meth
     code, text = _parse_detail(body) if status != 429 else ("", "")  # a 429's body is a bare string, or anything
     said = f" It says: {text}" if text else ""
     if status == 401:
-        message, cure = _UNAUTHORIZED.get(code, (f"Sentry refuses the credential.{said}", None))
-        return UpstreamUnauthorized(message, cure=cure, upstream_status=status, request_id=request_id)
+        reason = _CODES.get(code) or _REASONS.get(text, UnauthorizedReason.UNKNOWN)
+        message, cure = _CURES.get(reason, (f"Sentry refuses the credential.{said}", None))
+        return UpstreamUnauthorized(message, cure=cure, upstream_status=status, request_id=request_id, reason=reason)
     if status == 403:
         return MissingScope(
             f"The credential does not allow this in Sentry.{said}",

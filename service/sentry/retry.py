@@ -85,6 +85,12 @@ def server_time(headers: Mapping[str, str], now: float) -> float:
     return now if moment is None or abs(moment - now) <= _TRUSTED_SKEW else moment
 
 
+def read_skew(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that the server's clock is ahead of ours; None where it does not tell the time."""
+    moment = _parse_date(headers.get("date", ""))
+    return None if moment is None else moment + 0.5 - now  # the middle of the second that `Date` names
+
+
 @lru_cache(maxsize=64)  # the same for a second's answers
 def _parse_date(text: str) -> float | None:
     try:
