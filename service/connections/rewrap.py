@@ -1,8 +1,8 @@
 """Sealed rows and the keys they need: sealing all of them anew under the active key, and retiring the others.
 
-This works on every tenant's rows, while serving: a row is replaced only where it still holds the very ciphertext that
-was read, so that a token stored meanwhile is never overwritten. It may be killed at any point and started again: each
-batch is one transaction, and a row tells by its key id whether it is left to do.
+This works on every tenant's rows, while serving: a secret is replaced only where its row still holds the very
+ciphertext that was read, so that a token stored meanwhile is never overwritten. It may be killed at any point and
+started again: each batch is one transaction, and a row tells by its key id whether it is left to do.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,17 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from service.connections.keyring import Keyring
+from service.connections.link_models import LinkSessionRecord
 from service.connections.models import ConnectionRecord, CredentialRecord, IdempotencyRecord
-from service.connections.vault import Binding, Sealed, Vault, bind_answer, bind_token
+from service.connections.vault import (
+    Binding,
+    Sealed,
+    Vault,
+    bind_answer,
+    bind_pending,
+    bind_refresh_token,
+    bind_token,
+)
 from service.db import Database
 from service.errors import Conflict, SecretUnreadable
 
@@ -30,12 +39,17 @@ class Rewrapped:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of secrets: where it is, what identifies its rows, and what they are bound to."""
+    """A column of secrets: where it is, the column that names its key, what identifies its rows, and their binding.
 
-    table: type[CredentialRecord] | type[IdempotencyRecord]
+    ``bind`` is given a row and what it belongs to: a connection, or the id of the tenant alone.
+    """
+
+    table: type[CredentialRecord] | type[IdempotencyRecord] | type[LinkSessionRecord]
     identity: tuple[str, ...]
+    key_id: str
     secret: str
-    bind: Callable[[ConnectionRecord, tuple[str, ...]], Binding]
+    bind: Callable[[Any, Any], Binding]
+    is_of_connection: bool = True
 
     def at(self, name: str) -> Any:
         return getattr(self.table, name)
@@ -52,25 +66,44 @@ _COLUMNS = (
     _Column(
         CredentialRecord,
         ("tenant_id", "connection_id"),
+        "key_id",
         "access_token",
-        lambda connection, _: bind_token(connection),
+        lambda _, connection: bind_token(connection),
+    ),
+    _Column(
+        CredentialRecord,
+        ("tenant_id", "connection_id"),
+        "refresh_key_id",
+        "refresh_token",
+        lambda _, connection: bind_refresh_token(connection),
     ),
     _Column(
         IdempotencyRecord,
         ("tenant_id", "connection_id", "key"),
+        "key_id",
         "answer",
-        lambda connection, identity: bind_answer(connection, identity[-1]),
+        lambda answer, connection: bind_answer(connection, answer.key),
+    ),
+    _Column(
+        LinkSessionRecord,
+        ("tenant_id", "id"),
+        "pending_key_id",
+        "pending",
+        lambda session, _: bind_pending(session),
+        is_of_connection=False,
     ),
 )
 
 
-async def count_by_key(database: Database) -> dict[str, int]:
-    """How many rows need each key, by key id."""
+async def count_by_key(database: Database, *, tenant_id: str | None = None) -> dict[str, int]:
+    """How many secrets need each key, by key id; all of them, or those of one tenant."""
     counts: dict[str, int] = {}
     async with database.session() as session:
         for column in _COLUMNS:
-            key_id = column.at("key_id")
+            key_id = column.at(column.key_id)
             statement = select(key_id, func.count()).where(key_id.is_not(None)).group_by(key_id)
+            if tenant_id is not None:
+                statement = statement.where(column.at("tenant_id") == tenant_id)
             for found, rows in await session.exec(statement):
                 counts[found] = counts.get(found, 0) + rows
     return counts
@@ -143,21 +176,25 @@ async def _read(
     database: Database, column: _Column, active: str, after: tuple[str, ...] | None, limit: int
 ) -> list[_Row]:
     identity = [column.at(name) for name in column.identity]
-    key_id, secret = column.at("key_id"), column.at(column.secret)
-    belongs = and_(
-        col(ConnectionRecord.tenant_id) == column.table.tenant_id,
-        col(ConnectionRecord.id) == column.table.connection_id,
-    )
-    statement = select(column.table, ConnectionRecord).join(ConnectionRecord, belongs).where(key_id != active)
+    statement = _select(column).where(column.at(column.key_id) != active)
     if after is not None:
         statement = statement.where(tuple_(*identity) > tuple_(*after))
     rows = []
     async with database.session() as session:
-        for record, connection in await session.exec(statement.order_by(*identity).limit(limit)):
+        for record, owner in await session.exec(statement.order_by(*identity).limit(limit)):
             place = tuple(getattr(record, name) for name in column.identity)
-            sealed = Sealed(getattr(record, key_id.key), getattr(record, secret.key))
-            rows.append(_Row(place, column.bind(connection, place), sealed))
+            sealed = Sealed(getattr(record, column.key_id), getattr(record, column.secret))
+            rows.append(_Row(place, column.bind(record, owner), sealed))
     return rows
+
+
+def _select(column: _Column) -> Any:
+    """Rows, each with what it belongs to."""
+    tenant_id = column.at("tenant_id")
+    if not column.is_of_connection:
+        return select(column.table, tenant_id)
+    belongs = and_(col(ConnectionRecord.tenant_id) == tenant_id, col(ConnectionRecord.id) == column.at("connection_id"))
+    return select(column.table, ConnectionRecord).join(ConnectionRecord, belongs)
 
 
 async def _rewrap_rows(database: Database, vault: Vault, column: _Column, rows: list[_Row]) -> Rewrapped:
@@ -173,10 +210,10 @@ async def _rewrap_rows(database: Database, vault: Vault, column: _Column, rows: 
         for row, sealed in fresh:
             is_unchanged = [
                 *(column.at(name) == part for name, part in zip(column.identity, row.identity, strict=True)),
-                column.at("key_id") == row.sealed.key_id,
+                column.at(column.key_id) == row.sealed.key_id,
                 column.at(column.secret) == row.sealed.data,
             ]
-            values = {"key_id": sealed.key_id, column.secret: sealed.data}
+            values = {column.key_id: sealed.key_id, column.secret: sealed.data}
             replaced += (await session.exec(update(column.table).where(*is_unchanged).values(values))).rowcount
         return replaced
 

@@ -5,24 +5,35 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from service.columns import now
 from service.connections.idempotency import IdempotencyStore
 from service.connections.keyring import Keyring
+from service.connections.link_models import LinkSessionRecord, LinkSessionStatus
 from service.connections.link_rules import SealedToken
 from service.connections.models import ConnectionRecord, CredentialRecord, IdempotencyRecord
 from service.connections.rewrap import Rewrapped, count_by_key, missing_keys, retire, rewrap
 from service.connections.store import ConnectionStore
-from service.connections.vault import Binding, Sealed, Vault, bind_answer, bind_token
+from service.connections.vault import (
+    Binding,
+    Sealed,
+    Vault,
+    bind_answer,
+    bind_pending,
+    bind_refresh_token,
+    bind_token,
+)
 from service.db import Database
 from service.errors import Conflict, NotFound
+from service.ids import new_id
+from service.sentry.profiles import Profile
 from service.tenants.caller import Caller
 from tests.connections.factory import ACME, TOKEN, add_connection
 
 
 async def fill(database, store, vault, caller, count: int) -> list[ConnectionRecord]:
-    """Connections with a token each, and with a remembered answer each."""
+    """Connections with a token, a refresh token and a remembered answer each, and with a grant each that waits."""
     keys = IdempotencyStore(database)
     connections = []
     for number in range(count):
@@ -31,8 +42,58 @@ async def fill(database, store, vault, caller, count: int) -> list[ConnectionRec
         await keys.claim(caller, connection.id, "k", request_hash="h", forgotten=now() - timedelta(days=1))
         answer = vault.seal(b"answer", binding=bind_answer(connection, "k"))
         await keys.finish(caller, connection.id, "k", status=200, answer=answer)
+        await add_refresh_token(database, vault, connection, f"refresh {number}")
+        await add_link_session(database, vault, caller, f"grant {number}")
     await keys.claim(caller, connections[0].id, "running", request_hash="h", forgotten=now())
+    await add_link_session(database, vault, caller, None)
     return connections
+
+
+async def add_token(database, vault, connection: ConnectionRecord) -> None:
+    """Seal the connection's token with the key that is active now."""
+    sealed = vault.seal(TOKEN.encode(), binding=bind_token(connection))
+
+    async def work(session) -> None:
+        row = await session.get(CredentialRecord, connection.id)
+        row.key_id, row.access_token = sealed.key_id, sealed.data
+
+    await database.run_transaction(work)
+
+
+async def add_refresh_token(database, vault, connection: ConnectionRecord, token: str) -> None:
+    sealed = vault.seal(token.encode(), binding=bind_refresh_token(connection))
+
+    async def work(session) -> None:
+        row = await session.get(CredentialRecord, connection.id)
+        row.refresh_key_id, row.refresh_token = sealed.key_id, sealed.data
+
+    await database.run_transaction(work)
+
+
+async def add_link_session(database, vault, caller: Caller, grant: str | None) -> LinkSessionRecord:
+    """A link session with what it received from Sentry, if it did."""
+    session_id = new_id("lks")
+    record = LinkSessionRecord(
+        id=session_id,
+        tenant_id=caller.tenant_id,
+        token_hash=session_id.encode(),
+        allowed_origins=[],
+        methods=["oauth"],
+        profile=Profile.READ,
+        created_by="test",
+        status=LinkSessionStatus.STARTED,
+        created_at=now(),
+        expires_at=now() + timedelta(days=1),
+    )
+    if grant is not None:
+        sealed = vault.seal(grant.encode(), binding=bind_pending(record))
+        record.pending_key_id, record.pending = sealed.key_id, sealed.data
+
+    async def work(session) -> None:
+        session.add(record)
+
+    await database.run_transaction(work)
+    return record
 
 
 async def opened(database, vault) -> list[str]:
@@ -41,9 +102,12 @@ async def opened(database, vault) -> list[str]:
         tokens = await session.exec(
             select(CredentialRecord, ConnectionRecord).where(CredentialRecord.connection_id == ConnectionRecord.id)
         )
-        secrets = [
-            vault.open(Sealed(row.key_id, row.access_token), bind_token(connection)) for row, connection in tokens
-        ]
+        secrets = []
+        for row, connection in tokens:
+            secrets.append(vault.open(Sealed(row.key_id, row.access_token), bind_token(connection)))
+            if row.refresh_token is not None:
+                sealed = Sealed(row.refresh_key_id, row.refresh_token)
+                secrets.append(vault.open(sealed, bind_refresh_token(connection)))
         answers = await session.exec(
             select(IdempotencyRecord, ConnectionRecord).where(
                 IdempotencyRecord.connection_id == ConnectionRecord.id, IdempotencyRecord.key == "k"
@@ -52,6 +116,8 @@ async def opened(database, vault) -> list[str]:
         secrets += [
             vault.open(Sealed(row.key_id, row.answer), bind_answer(connection, row.key)) for row, connection in answers
         ]
+        sessions = await session.exec(select(LinkSessionRecord).where(col(LinkSessionRecord.pending).is_not(None)))
+        secrets += [vault.open(Sealed(row.pending_key_id, row.pending), bind_pending(row)) for row in sessions]
     return sorted(secret.decode() for secret in secrets)
 
 
@@ -60,13 +126,14 @@ async def test_every_row_is_sealed_anew_and_the_old_key_retired(database, store,
     await fill(database, store, vault, stranger, 2)
     before = await opened(database, vault)
     old = keyring.active_id
-    assert await count_by_key(database) == {old: 14}
+    assert await count_by_key(database) == {old: 28}
+    assert await count_by_key(database, tenant_id=stranger.tenant_id) == {old: 8}
     new = keyring.rotate()
     told: list[tuple[int, int]] = []
     done = await rewrap(database, vault, batch=3, progress=lambda *step: told.append(step))
-    assert done == Rewrapped(14, 0)
-    assert await count_by_key(database) == {new: 14}
-    assert told[-1] == (14, 14)
+    assert done == Rewrapped(28, 0)
+    assert await count_by_key(database) == {new: 28}
+    assert told[-1] == (28, 28)
     assert [step[0] for step in told] == sorted(step[0] for step in told)
     await retire(database, keyring, old)
     assert keyring.key_ids == {new}
@@ -152,7 +219,7 @@ async def test_a_row_that_no_key_opens_is_told_and_left(database, store, vault, 
     await fill(database, store, vault, admin, 2)
     broken = await add_connection(store, Vault(Keyring.init(tmp_path / "lost.json")), admin, "lost")
     keyring.rotate()
-    assert await rewrap(database, vault, batch=2) == Rewrapped(4, 1)
+    assert await rewrap(database, vault, batch=2) == Rewrapped(8, 1)
     assert (await store.get_linked(admin, broken.id, fresh=True)).credential.access_token
 
 
@@ -160,11 +227,64 @@ async def test_a_key_that_rows_need_is_not_retired(database, store, vault, keyri
     await fill(database, store, vault, admin, 1)
     old = keyring.active_id
     keyring.rotate()
-    with pytest.raises(Conflict, match="2 stored secrets"):
+    with pytest.raises(Conflict, match="4 stored secrets"):
         await retire(database, keyring, old)
     assert old in keyring.key_ids
     with pytest.raises(NotFound):
         await retire(database, keyring, "key_never")
+
+
+@pytest.mark.parametrize("kind", ["refresh token", "pending grant"])
+async def test_one_secret_of_any_kind_holds_its_key(database, store, vault, keyring, admin, kind):
+    connection = await add_connection(store, vault, admin, "cust")
+    if kind == "refresh token":
+        await add_refresh_token(database, vault, connection, "refresh")
+    else:
+        await add_link_session(database, vault, admin, "grant")
+    old = keyring.active_id
+    keyring.rotate()
+    await add_token(database, vault, connection)
+    assert await count_by_key(database) == {old: 1, keyring.active_id: 1}
+    with pytest.raises(Conflict, match="1 stored secrets"):
+        await retire(database, keyring, old)
+    assert await rewrap(database, vault) == Rewrapped(1, 0)
+    await retire(database, keyring, old)
+    assert len(await opened(database, vault)) == 2
+
+
+async def test_the_two_tokens_of_a_credential_are_sealed_anew_apart(database, store, vault, keyring, admin):
+    connection = await add_connection(store, vault, admin, "cust")
+    await add_refresh_token(database, vault, connection, "refresh")
+    new = keyring.rotate()
+    await add_token(database, vault, connection)
+    assert await rewrap(database, vault) == Rewrapped(1, 0)
+    async with database.session() as session:
+        row = await session.get(CredentialRecord, connection.id)
+    assert (row.key_id, row.refresh_key_id) == (new, new)
+    assert await opened(database, vault) == ["refresh", TOKEN]
+
+
+async def test_a_grant_that_was_taken_meanwhile_is_not_put_back(database, database_url, vault, keyring, admin):
+    record = await add_link_session(database, vault, admin, "grant")
+    keyring.rotate()
+
+    def take() -> None:
+        async def work() -> None:
+            other = Database(database_url)
+
+            async def forget(session) -> None:
+                row = await session.get(LinkSessionRecord, record.id)
+                row.pending_key_id = row.pending = None
+
+            await other.run_transaction(forget)
+            await other.dispose()
+
+        thread = threading.Thread(target=lambda: asyncio.run(work()))
+        thread.start()
+        thread.join()
+
+    await rewrap(database, Meddling(keyring, [take]))
+    assert await opened(database, vault) == []
 
 
 class Late(Keyring):
