@@ -1,3 +1,4 @@
+from tests.browser.skipping import pytest_terminal_summary
 from tests.databases import database, database_url, postgres, postgres_url, sqlite_template, sqlite_url
 from tests.graph_fixture import graph
 from tests.sandbox_fixture import sandbox, sandbox_server
@@ -8,6 +9,7 @@ __all__ = [
     "graph",
     "postgres",
     "postgres_url",
+    "pytest_terminal_summary",
     "sandbox",
     "sandbox_server",
     "sqlite_template",

@@ -11,16 +11,15 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.browser.launch import find_chromium, launch
+from tests.browser.skipping import NO_BROWSER
 from tests.browser.watch import Watch
 
 
 @pytest.fixture(scope="session")
-def program(request: pytest.FixtureRequest) -> str:
+def program() -> str:
     found = find_chromium()
     if found is None:
-        terminal = request.config.get_terminal_writer()
-        terminal.line("\nNO BROWSER TESTS: there is no Chromium here (apt-get install chromium)", red=True)
-        pytest.skip("there is no Chromium here")
+        pytest.skip(NO_BROWSER)
     return found
 
 
