@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeVar, cast
 
@@ -34,6 +34,7 @@ from service.sentry.links import parse_link
 from service.sentry.origin import Origin
 from service.sentry.refusals import explain_failure, explain_lost_write, is_cured_by_token, is_gateway_failure
 from service.sentry.retry import Failure, RetryBudget, costs_budget, plan_retry, read_skew
+from service.sentry.transport import CertificateRefused
 
 _KEPT = 10_000  # origins, breakers and buckets remembered at most
 _STATE_SECONDS = 900.0
@@ -68,6 +69,7 @@ class _Course:
     share: asyncio.Semaphore
     attempts: int = 0
     is_sending: bool = False
+    dialling: list[bool] = field(default_factory=lambda: [False])
 
 
 class Exchange:
@@ -245,13 +247,16 @@ class Exchange:
         course.is_sending = True
         opened: OpenResponse | None = None
         try:
-            opened = await self._send(call, token)
+            opened = await self._send(call, token, course)
             answer = await receive(opened)
             if token is not None and isinstance(answer, Response) and answer.status >= 300:
                 answer = cast("A", _without_token(answer, token))
-        except _NoAnswer:
+        except _NoAnswer as problem:
             course.is_sending = False
-            breaker.fail(loop.time())
+            if problem.failure is Failure.DISTRUSTED:  # says more of the account than of Sentry
+                breaker.abandon()
+            else:
+                breaker.fail(loop.time())
             raise
         finally:
             if opened is None:
@@ -265,7 +270,7 @@ class Exchange:
             breaker.succeed()
         return answer
 
-    async def _send(self, call: Call, token: Token | None) -> OpenResponse:
+    async def _send(self, call: Call, token: Token | None, course: _Course) -> OpenResponse:
         """Send once. The last look at where to: nothing below decides about it."""
         if not (_is_api(call) if token is not None else _is_grant(call)):
             raise EgressRefused("The request leaves the connection's own API.")
@@ -274,10 +279,12 @@ class Exchange:
             _parse_url(call.url),
             headers=call.headers if token is None else [(b"Authorization", _bearer(token)), *call.headers],
             content=call.body,
-            extensions={} if call.account.ca is None else {"ca": call.account.ca},
+            extensions={"ca": call.account.ca, "dialling": course.dialling},
         )
         try:
             response = await self._transport.handle_async_request(request)
+        except CertificateRefused:
+            raise _NoAnswer(Failure.DISTRUSTED) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise _NoAnswer(Failure.UNSENT) from None
         except httpx.RemoteProtocolError:
@@ -380,7 +387,7 @@ def _explain_timeout(call: Call, course: _Course, now: float) -> UpstreamError:
     if course.is_sending:
         course.is_sending = False
         course.breaker.fail(now)
-        if not call.is_safe:
+        if not call.is_safe and not course.dialling[0]:
             return explain_lost_write(None, None)
     elif (wait := course.gate.wait()) is not None and wait > 0.0:
         return RateLimited("Sentry's rate limit was used up for longer than this call may wait.", retry_after=wait)

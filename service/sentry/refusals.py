@@ -143,6 +143,11 @@ def explain_failure(failure: Failure, *, method: str, status: int | None = None)
     """The error that an attempt without a whole answer means; ``status`` is the answer's where that much came."""
     if failure is Failure.UNSENT:
         return UpstreamUnavailable("Sentry cannot be reached.")
+    if failure is Failure.DISTRUSTED:
+        return UpstreamUnavailable(
+            "Sentry's certificate could not be verified, so nothing was sent.",
+            cure="Check the address; where the certificate is of a private authority, give that authority's.",
+        )
     if method not in SAFE_METHODS:
         return explain_lost_write(status, None)
     if failure is Failure.GARBLED:

@@ -20,6 +20,8 @@ class Failure(enum.Enum):
 
     UNSENT = "unsent"
     """No byte of the request left: repeating it is safe."""
+    DISTRUSTED = "distrusted"
+    """No byte left either, since the server's certificate could not be verified: repeating it changes nothing."""
     LOST = "lost"
     """Sent, and the connection broke before the whole answer came."""
     GARBLED = "garbled"
@@ -39,6 +41,8 @@ def plan_retry(
     if outcome == 429:
         told = told_wait(headers, now)
         return _backoff(attempt) if told is None else told
+    if outcome is Failure.DISTRUSTED:
+        return None
     if outcome is Failure.UNSENT:
         return _backoff(attempt)
     if method in SAFE_METHODS and (isinstance(outcome, Failure) or outcome >= 500):

@@ -5,12 +5,16 @@ An adapter of our own because what went wrong decides whether a write may be rep
 and ``ReadError`` that the connection was lost once the request was on its way. aiohttp's own repetition of PUT and
 DELETE is off. A connection that has been idle may be closed by the server at any moment (RFC 9112, section 9.3.1), so
 writes always get a new one, and a read that met a closed one gets a new one.
+
+A request's extensions may hold ``ca``, the certificates to trust for it instead of the usual ones; connections are kept
+apart by them. And ``dialling``, a list of one flag, which is true for as long as a write has no connection yet.
 """
 
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from types import SimpleNamespace
 
 import aiohttp
 import certifi
@@ -20,6 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from cachetools import LRUCache, TTLCache
 
 from service.errors import EgressRefused
+from service.sentry.ca import create_tls_context
 from service.sentry.egress import EgressPolicy
 from service.sentry.methods import SAFE_METHODS
 
@@ -29,10 +34,15 @@ AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, i
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=5)
 _READ_BUFFER = 2**18
 _KEEP_ALIVE = 15.0  # shorter than servers keep an idle connection, so that few requests meet one being closed
+_AUTHORITIES = 256  # contexts for private authorities kept at most; another is made again in a millisecond
 _CURT_SECONDS = 60.0  # how long a server that closes connections unannounced is taken at that
 
 # Tells a request whether a connection was made for it: a list, since dialling may happen in a task of its own.
 _has_dialled: ContextVar[list[bool]] = ContextVar("has_dialled")
+
+
+class CertificateRefused(httpx.ConnectError):
+    """The server's certificate is not of an authority that is trusted for it, or not for its name. Nothing was sent."""
 
 
 def create_transport(
@@ -128,6 +138,7 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         self._addresses: _CheckedAddresses | None = None
         self._kept: aiohttp.ClientSession | None = None
         self._brief: aiohttp.ClientSession | None = None
+        self._authorities: LRUCache[str, ssl.SSLContext] = LRUCache(_AUTHORITIES)
         self._curt_hosts: TTLCache[str, bool] = TTLCache(maxsize=1000, ttl=_CURT_SECONDS)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -136,15 +147,25 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         has_dialled = [False]
         _has_dialled.set(has_dialled)
         host = request.url.host
+        tls = self._get_tls(request.extensions.get("ca"))
         if request.method not in SAFE_METHODS or host in self._curt_hosts:
-            return await _send(self._brief, request)
+            return await _send(self._brief, request, tls)
         try:
-            return await _send(self._kept, request)
+            return await _send(self._kept, request, tls)
         except httpx.ReadError:
             if has_dialled[0] or not isinstance(request.stream, httpx.ByteStream):
                 raise
             self._curt_hosts[host] = True
-            return await _send(self._brief, request)
+            return await _send(self._brief, request, tls)
+
+    def _get_tls(self, ca: str | None) -> ssl.SSLContext:
+        """One context for equal authorities: aiohttp shares connections by the context that they were made with."""
+        if ca is None:
+            return self._tls
+        tls = self._authorities.get(ca)
+        if tls is None:
+            tls = self._authorities[ca] = create_tls_context(ca)
+        return tls
 
     async def aclose(self) -> None:
         for closing in (self._kept, self._brief, self._addresses):
@@ -167,6 +188,7 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=[_send_once],
+            trace_configs=[] if is_kept else [_trace_dialling()],
             timeout=_TIMEOUT,
             trust_env=False,
             auto_decompress=False,
@@ -174,7 +196,7 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
 
-async def _send(session: aiohttp.ClientSession, request: httpx.Request) -> httpx.Response:
+async def _send(session: aiohttp.ClientSession, request: httpx.Request, tls: ssl.SSLContext) -> httpx.Response:
     # Whether a body without a length goes in chunks is aiohttp's to say.
     headers = [
         (name.decode("ascii"), value.decode("latin-1"))
@@ -189,7 +211,11 @@ async def _send(session: aiohttp.ClientSession, request: httpx.Request) -> httpx
             headers=headers,
             data=(request.content or None) if isinstance(stream, httpx.ByteStream) else stream,
             allow_redirects=False,
+            ssl=tls,
+            trace_request_ctx=request.extensions.get("dialling"),
         )
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise CertificateRefused(str(error)) from error
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, _AddressRefused):
             raise error.os_error.refused from None
@@ -201,6 +227,23 @@ async def _send(session: aiohttp.ClientSession, request: httpx.Request) -> httpx
     except aiohttp.ClientError as error:
         raise httpx.ReadError(str(error)) from error
     return httpx.Response(answer.status, headers=answer.raw_headers, stream=_AnswerStream(answer))
+
+
+def _trace_dialling() -> aiohttp.TraceConfig:
+    """Tells a request when it has no connection yet, and when it has: from then on it may be on its way."""
+
+    async def begin(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        if (dialling := context.trace_request_ctx) is not None:
+            dialling[0] = True
+
+    async def end(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        if (dialling := context.trace_request_ctx) is not None:
+            dialling[0] = False
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_start.append(begin)
+    tracing.on_connection_create_end.append(end)
+    return tracing
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
