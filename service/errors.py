@@ -203,6 +203,14 @@ class LinkRefused(BadInput):
     cure = "Make a user auth token or an internal integration in Sentry, and paste its token whole."
 
 
+class LinkPageUnavailable(ServiceError):
+    """Nothing can be linked by page: this service does not know the address that people reach it by."""
+
+    code = "LINK_PAGE_UNAVAILABLE"
+    status = 501
+    cure = "Have the operator set SENTRY_GRAPH_PUBLIC_URL, or link with a token."
+
+
 class OrganizationRequired(BadInput):
     """The credential reaches several organizations, or does not say which: the caller must name one."""
 

@@ -57,14 +57,14 @@ def find_origins(credential: Credential, named: Origin) -> tuple[Origin, Origin]
     sentry.io knows the tokens of all its regions and organizations (``us.sentry.io``, ``acme.sentry.io``). An
     organization token names its Sentry itself; raises :class:`LinkRefused` where another one than that was named.
     """
-    control, embedded = _find_control(named), _parse_or_none(credential.url)
-    if embedded is None or _find_control(embedded) == control:
+    control, embedded = find_control(named), _parse_or_none(credential.url)
+    if embedded is None or find_control(embedded) == control:
         return control, named
     if control != SENTRY_IO:
         raise LinkRefused(
             f"This organization token belongs to {embedded}, not to {named}.", cure=f"Link with origin {embedded}."
         )
-    return _find_control(embedded), embedded
+    return find_control(embedded), embedded
 
 
 class Discovery:
@@ -251,7 +251,8 @@ def _agree(own: str | None, wanted: str | None) -> str | None:
     return own or wanted
 
 
-def _find_control(origin: Origin) -> Origin:
+def find_control(origin: Origin) -> Origin:
+    """The Sentry that knows the tokens of a named origin: sentry.io for its regions and organizations, else itself."""
     is_saas = origin.scheme == "https" and origin.port == 443 and origin.host.endswith(".sentry.io")
     return SENTRY_IO if is_saas else origin
 
