@@ -1,23 +1,27 @@
 """The stand-in Sentry as an ASGI app: the road that every call takes.
 
 Path → endpoint; token → who; limiter; scopes; organization and role; handler. A fault that matches may strike instead.
+Pages for people and ``/oauth/token/`` leave that road early: nothing limits them.
 """
 
 import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import time
 from urllib.parse import parse_qsl, unquote
 
 from starlette.requests import Request
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from service.sandbox import control
+from service.sandbox import consent, control, installing, oauth, web
+from service.sandbox.asgi import RecordedRequest, break_off, date_answers, resolve_dots, respond, serve_lifespan
+from service.sandbox.authentication import authenticate, refuse_barrier
 from service.sandbox.call import Call, Endpoint
 from service.sandbox.endpoints import ENDPOINTS
-from service.sandbox.faults import ConnectionAborted, Fault, Faults, Wire
+from service.sandbox.endpoints.installations import show_installation
+from service.sandbox.faults import Fault, Faults, Wire
 from service.sandbox.limits import Limiter, too_many
 from service.sandbox.responses import (
     Answer,
@@ -29,9 +33,12 @@ from service.sandbox.responses import (
     unauthorized,
 )
 from service.sandbox.seed import build_world
-from service.sandbox.world import Manner, Token
+from service.sandbox.upheavals import Upheavals
+from service.sandbox.webhooks import Delivery, Webhooks
+from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, Installation, Manner, Token, User
 
 _ROOT = "/api/0/"
+_TOKEN_PATH = "/oauth/token/"  # noqa: S105 (a path)
 _KEPT_REQUESTS = 10_000
 
 
@@ -55,28 +62,12 @@ class SandboxConfig:
     clock: Callable[[], float] = time
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedRequest:
-    """A call that arrived.
-
-    ``path`` is decoded, ``target`` as sent with its query; ``headers`` have lower-case names; ``at`` is seconds on the
-    sandbox's clock.
-    """
-
-    method: str
-    path: str
-    target: str
-    query: tuple[tuple[str, str], ...]
-    headers: Mapping[str, str]
-    body: bytes
-    at: float
-
-
-class Sandbox:
+class Sandbox(Upheavals):
     """The ASGI app, with what tests and the demo hold it by.
 
     ``requests`` are the calls that arrived, the oldest first, in a bounded list; ``faults`` the ways to misbehave;
-    ``limiter`` the rate limiter; ``manner`` may be changed at any time. ``url`` is where it is served.
+    ``limiter`` the rate limiter; ``webhooks`` what was sent to apps; ``manner`` may be changed at any time, and
+    ``skew``, the seconds by which its clock is ahead. ``url`` is where it is served.
     """
 
     def __init__(self, config: SandboxConfig) -> None:
@@ -87,11 +78,31 @@ class Sandbox:
         self.world = build_world()
         self.limiter = self._build_limiter()
         self.manner: Manner = config.manner
+        self.skew = 0.0
+        self.webhooks = Webhooks(self.clock)
+        self._addresses: tuple[list[str], str | None, str | None] = ([], None, None)
+        self._pages = web.Pages(
+            {
+                "/auth/login/": web.login,
+                "/auth/logout/": web.logout,
+                "/oauth/authorize/": consent.authorize,
+                "/sentry-apps/[^/]+/external-install/": installing.external_install,
+            }
+        )
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """The webhooks that were sent, the oldest first."""
+        return list(self.webhooks.deliveries)
+
+    def clock(self) -> float:
+        """Seconds since 1970, as this server believes."""
+        return self.config.clock() + self.skew
 
     def _build_limiter(self) -> Limiter:
         config = self.config
         return Limiter(
-            config.clock,
+            self.clock,
             limit=config.rate_limit,
             window=config.rate_window,
             concurrent=config.concurrency,
@@ -99,80 +110,137 @@ class Sandbox:
         )
 
     def reset(self) -> None:
-        """Back to how it was at the start: world, requests, faults, limits, manner."""
+        """Back to how it was at the start: world, requests, faults, limits, manner, clock; the clients' URLs stay."""
         self.faults.clear()
         self.requests.clear()
+        self.webhooks.deliveries.clear()
+        self._pages.clear()
         self.limiter = self._build_limiter()
         self.manner = self.config.manner
+        self.skew = 0.0
         if not self.world.is_pristine:
             self.world = build_world()
+            self._apply_addresses()
+
+    def register_redirects(self, *, oauth: Sequence[str], install: str, webhook: str | None) -> None:
+        """Says where the demo's clients live: the OAuth application's redirect URIs, the app's redirect and webhook."""
+        self._addresses = (list(oauth), install, webhook)
+        self._apply_addresses()
+
+    def _apply_addresses(self) -> None:
+        redirects, installed, webhook = self._addresses
+        for application in self.world.oauth_applications:
+            if application.client_id == DEMO_OAUTH_CLIENT.client_id:
+                application.redirect_uris = list(redirects)
+        if app := self.world.find_app(DEMO_APP.slug):
+            app.redirect_url, app.webhook_url = installed, webhook
 
     def count(self, method: str = "", path: str = "") -> int:
         """How many calls arrived with this method (any, where empty) and a path in which the pattern is found."""
         return sum(1 for r in list(self.requests) if method in {"", r.method} and re.search(path, r.path))
 
+    def blank_call(self) -> Call:
+        """A call of nobody's, for what happens without one."""
+        return Call(
+            world=self.world,
+            manner=self.manner,
+            base=self.url,
+            region=self.config.region_url or self.url,
+            path="",
+            method="",
+            query=(),
+            body=b"",
+            names={},
+            now=datetime.fromtimestamp(self.clock(), UTC),
+            notify=self._notify,
+        )
+
+    def _notify(self, installation: Installation, action: str, by: User | None) -> None:
+        actor = {"type": "user", "id": by.id, "name": by.name} if by else _SENTRY
+        payload = {
+            "action": action,
+            "installation": {"uuid": installation.uuid},
+            "data": {"installation": show_installation(installation)},
+            "actor": actor,
+        }
+        self.webhooks.send(installation.app, "installation", payload)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one call (ASGI)."""
         if scope["type"] == "lifespan":
-            await _serve_lifespan(receive, send)
+            await serve_lifespan(receive, send)
             return
         if scope["type"] != "http":
             raise ValueError(f"the sandbox speaks http only, not {scope['type']}")
         request = Request(scope, receive)
+        send = date_answers(send, self.clock)
         body = await request.body()
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if self.config.control and path.startswith(control.ROOT):
-            await _respond(send, request.method, control.answer(self, request.method, path, body), {})
+            await respond(send, request.method, control.answer(self, request.method, path, body), {})
             return
         raw = scope["raw_path"].decode("latin-1").removeprefix(scope.get("root_path", ""))
         query = tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         target = raw + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
-        self.requests.append(RecordedRequest(request.method, path, target, query, headers, body, self.config.clock()))
+        self.requests.append(RecordedRequest(request.method, path, target, query, headers, body, self.clock()))
         base = f"{scope['scheme']}://{headers.get('host', 'sandbox')}{scope.get('root_path', '')}"
-        call = Call(
-            world=self.world,
-            manner=self.manner,
+        call = replace(
+            self.blank_call(),
             base=base,
             region=self.config.region_url or base,
-            path=_resolve_dots(raw),
+            path=resolve_dots(raw),
             method=request.method,
             query=query,
             body=body,
-            names={},
-            now=datetime.fromtimestamp(self.config.clock(), UTC),
+            headers=headers,
         )
-        await self._serve(call, headers.get("authorization"), (scope.get("client") or ("",))[0], scope, send)
+        if call.path == _TOKEN_PATH:
+            await self._answer_or_play(lambda: oauth.answer_token(call), call, scope, send)
+        elif page := self._pages.find(call.path):
+            await self._answer_or_play(lambda: self._pages.answer(page, call), call, scope, send)
+        else:
+            await self._serve(call, (scope.get("client") or ("",))[0], scope, send)
 
-    async def _serve(self, call: Call, authorization: str | None, address: str, scope: Scope, send: Send) -> None:
+    async def _serve(self, call: Call, address: str, scope: Scope, send: Send) -> None:
         endpoint, call = self._find_endpoint(call)
-        token, problem = self._authenticate(authorization, call)
+        token, problem = (None, None) if endpoint and endpoint.authenticates else authenticate(call)
         limiter = self.limiter
         own_limit = endpoint.own_limit.get(call.method) if endpoint else None
         turn = limiter.enter(_bucket(token, address), call.method, endpoint.template if endpoint else "", own_limit)
         headers = limiter.headers(turn) if turn else {}
         try:
             if turn and turn.refusal:
-                await _respond(send, call.method, too_many(turn.refusal), headers)
+                await respond(send, call.method, too_many(turn.refusal), headers)
                 return
             if endpoint:
                 headers["allow"] = endpoint.allow
-            fault = self.faults.take(call.method, call.path)
-            if fault is None:
-                await _respond(send, call.method, self._answer(call, endpoint, token, problem), headers)
-                return
-            answer = self._answer(call, endpoint, token, problem) if fault.commits else None
-            await self._play(fault, answer, call, scope, send)
+            await self._answer_or_play(lambda: self._answer(call, endpoint, token, problem), call, scope, send, headers)
         finally:
             limiter.leave(turn)
 
+    async def _answer_or_play(
+        self,
+        carry_out: Callable[[], Answer],
+        call: Call,
+        scope: Scope,
+        send: Send,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Carries a call out and answers, unless a fault is on: that decides whether it is, and what is answered."""
+        fault = self.faults.take(call.method, call.path)
+        if fault is None:
+            await respond(send, call.method, carry_out(), headers or {})
+            return
+        await self._play(fault, carry_out() if fault.commits else None, call, scope, send)
+
     async def _play(self, fault: Fault, answer: Answer | None, call: Call, scope: Scope, send: Send) -> None:
-        abort = scope.get("extensions", {}).get("sandbox.abort", {}).get("call", _break_off)
+        abort = scope.get("extensions", {}).get("sandbox.abort", {}).get("call", break_off)
 
-        async def respond(given: Answer) -> None:
-            await _respond(send, call.method, given, {})
+        async def answer_with(given: Answer) -> None:
+            await respond(send, call.method, given, {})
 
-        await fault.play(Wire(send, respond, abort, answer))
+        await fault.play(Wire(send, answer_with, abort, answer))
 
     def _find_endpoint(self, call: Call) -> tuple[Endpoint | None, Call]:
         # As real servers do, decode first and split then: %2F separates segments, too.
@@ -184,19 +252,6 @@ class Sandbox:
             if (found := pattern.match(below)) and (endpoint.since == "23.7" or self.manner == "latest"):
                 return endpoint, replace(call, names=found.groupdict())
         return None, call
-
-    def _authenticate(self, authorization: str | None, call: Call) -> tuple[Token | None, Refused | None]:
-        kind, _, value = (authorization or "").partition(" ")
-        if kind.lower() == "basic":
-            return None, unauthorized("Invalid username/password.")
-        if kind.lower() != "bearer":
-            return None, None
-        token = call.world.find_token(value.strip())
-        if token is None:
-            return None, unauthorized("Invalid org token" if value.startswith("sntrys_") else "Invalid token")
-        if token.expires and token.expires <= call.now:
-            return None, unauthorized("Token expired")
-        return token, None
 
     def _answer(self, call: Call, endpoint: Endpoint | None, token: Token | None, problem: Refused | None) -> Answer:
         try:
@@ -224,6 +279,8 @@ class Sandbox:
                 organization = call.world.find_organization(call.names["organization"], self.manner)
                 if organization is None:
                     raise not_found()
+                if barred := refuse_barrier(organization, token):
+                    raise barred
                 effective = token.scopes_in(organization)
                 if effective is None or effective.isdisjoint(needed):
                     raise forbidden(needed, challenge=challenge)
@@ -234,6 +291,7 @@ class Sandbox:
         return handler(call)
 
 
+_SENTRY = {"type": "application", "id": "sentry", "name": "Sentry"}
 _TABLE: dict[int, list[tuple[Endpoint, re.Pattern[str]]]] = {}
 for _endpoint in ENDPOINTS:
     _TABLE.setdefault(_endpoint.template.count("/"), []).append((_endpoint, _endpoint.pattern()))
@@ -260,37 +318,3 @@ def _outside(call: Call) -> Answer:
     if call.path == "/":
         return Answer(302, b"", "text/html; charset=utf-8", {"location": "/auth/login/"})
     raise no_route(call.path)
-
-
-def _break_off() -> None:
-    raise ConnectionAborted("the sandbox broke the connection, as it was told to")
-
-
-def _resolve_dots(path: str) -> str:
-    """The path without ``.`` and ``..``, as servers resolve what clients leave in: ``..`` reaches a neighbour."""
-    found: list[str] = []
-    for segment in path.split("/"):
-        if segment == "..":
-            found = found[:-1] or [""]
-        elif segment != ".":
-            found.append(segment)
-    return "/".join(found)
-
-
-async def _respond(send: Send, method: str, answer: Answer, more: Mapping[str, str]) -> None:
-    headers = [(b"content-length", str(len(answer.body)).encode())]
-    if answer.content_type:
-        headers.append((b"content-type", answer.content_type.encode()))
-    headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in {**more, **answer.headers}.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
-
-
-async def _serve_lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message: Message = await receive()
-        if message["type"] == "lifespan.startup":
-            await send({"type": "lifespan.startup.complete"})
-        else:
-            await send({"type": "lifespan.shutdown.complete"})
-            return

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from service.sandbox.access import Needs, Scopes
 from service.sandbox.pagination import Cursor, Page, parse_size
 from service.sandbox.responses import Answer, answer_json, detail, not_found
-from service.sandbox.world import Manner, Organization, Project, Team, Token, User, World, find
+from service.sandbox.world import Installation, Manner, Organization, Project, Team, Token, User, World, find
 
 Handler = Callable[["Call"], Answer]
+Notify = Callable[[Installation, str, User | None], None]
+"Tells an app by webhook what became of an installation: ``created`` or ``deleted``, and by whom."
 Found = TypeVar("Found")
 
 
@@ -28,6 +31,7 @@ class Endpoint:
     """A path below ``/api/0/`` with ``{names}``, its handlers, and what scopes each method needs.
 
     ``needs=None`` is open to everybody. ``own_limit`` is the endpoint's own number of calls per window, by method.
+    ``authenticates``: the handler reads the credentials itself, which are none of ours.
     """
 
     template: str
@@ -35,6 +39,7 @@ class Endpoint:
     needs: Needs | None
     own_limit: Mapping[str, int] = field(default_factory=dict)
     since: Manner = "23.7"
+    authenticates: bool = False
 
     def pattern(self) -> re.Pattern[str]:
         """Matches the path and captures its names; a segment never holds a slash."""
@@ -52,7 +57,8 @@ class Call:
     """A call that was let through.
 
     ``base`` is the server's own URL as the caller wrote it; ``region`` that of the region;
-    ``now`` the time outside: in the world itself, time moves by a second with every write.
+    ``now`` the time outside: in the world itself, time moves by a second with every write. ``headers`` have lower-case
+    names.
     """
 
     world: World
@@ -65,6 +71,8 @@ class Call:
     body: bytes
     names: Mapping[str, str]
     now: datetime
+    headers: Mapping[str, str] = field(default_factory=dict)
+    notify: Notify = lambda _installation, _action, _by: None
     token: Token | None = None
     access: Scopes = frozenset()
     found: Organization | None = None
@@ -113,6 +121,12 @@ class Call:
         if not isinstance(found, dict):
             raise detail(400, "Invalid data. Expected a dictionary.")
         return found
+
+    def form(self) -> dict[str, str]:
+        """The fields of a form; empty where the body is none, as it is of JSON sent in a form's place."""
+        if not self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            return {}
+        return dict(parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True))
 
     @property
     def cursor(self) -> Cursor:

@@ -6,10 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 from service.sandbox.access import ALL_SCOPES, scopes
 from service.sandbox.world import (
+    DEMO_APP,
+    DEMO_OAUTH_CLIENT,
     DEMO_TOKENS,
     App,
+    Installation,
     Issue,
     Member,
+    OAuthApplication,
     Organization,
     Project,
     Release,
@@ -264,8 +268,19 @@ class _Builder:
         for value, app in ((names.internal, internal), (names.app, public)):
             token = self.token(value, user=app.user, granted=app.scopes)
             token.kind, token.app, token.organization = "app", app, app.organization
+            app.installations[0].token = token
         token = self.token(names.organization_ending, granted=scopes("org:ci"))
         token.kind, token.organization, token.name = "organization", lumen, "release uploads"
+        self.set_linking_clients(lumen, public.scopes)
+
+    def set_linking_clients(self, owner: Organization, granted: frozenset[str]) -> None:
+        """The clients that accounts are linked by: an OAuth application, and an app that is installed nowhere yet."""
+        demo = DEMO_OAUTH_CLIENT
+        self.world.oauth_applications.append(OAuthApplication(demo.client_id, demo.client_secret, demo.name))
+        linker = self.app(DEMO_APP.slug, owner, granted, is_internal=False)
+        linker.name, linker.verify_install = DEMO_APP.name, DEMO_APP.verify_install
+        linker.client_id, linker.client_secret = DEMO_APP.client_id, DEMO_APP.client_secret
+        linker.installations.clear()
 
     def app(self, slug: str, organization: Organization, granted: frozenset[str], *, is_internal: bool) -> App:
         stand_in = self.user(f"{slug}-{self.hexadecimal(6)}", "")
@@ -279,9 +294,11 @@ class _Builder:
             organization=organization,
             user=stand_in,
             is_internal=is_internal,
-            installation=self.uuid(),
-            code=self.hexadecimal(32),
+            verify_install=not is_internal,
         )
+        # Made long ago with codes that nobody exchanged, which for the sake of tests live for ever.
+        code_expires = datetime(9999, 1, 1, tzinfo=UTC)
+        app.installations.append(Installation(self.uuid(), app, organization, self.hexadecimal(32), code_expires))
         self.world.apps.append(app)
         return app
 

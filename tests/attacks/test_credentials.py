@@ -38,12 +38,13 @@ def secrets_of(graph: Graph) -> set[str]:
     """What the stand-in would show."""
     world = graph.sandbox.world
     tokens = {value for token in world.tokens.values() for value in (token.value, token.refresh) if value}
-    return tokens | {value for app in world.apps for value in (app.client_secret, app.code) if value}
+    codes = {installation.code for app in world.apps for installation in app.installations if installation.code}
+    return tokens | codes | {app.client_secret for app in world.apps}
 
 
 def fill(graph: Graph, template: str, organization: str) -> str:
     app = next(app for app in graph.sandbox.world.apps if app.organization.slug == BIG)
-    return template.format(o=organization, app=app.slug, installation=app.installation)
+    return template.format(o=organization, app=app.slug, installation=app.installations[0].uuid)
 
 
 async def test_the_stand_in_mints_and_reveals_for_whoever_asks_it_directly(graph: Graph) -> None:

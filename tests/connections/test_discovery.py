@@ -125,12 +125,12 @@ async def test_an_integration_that_lists_nothing_is_asked_for_its_organization(
 
 async def test_an_installation_tells_the_organization(discover, sandbox):
     app = next(app for app in sandbox.world.apps if not app.is_internal)
-    found = await discover(DEMO_TOKENS.app, installation_id=app.installation)
+    found = await discover(DEMO_TOKENS.app, installation_id=app.installations[0].uuid)
     assert (found.organization_slug, found.kind) == ("northwind-rail", CredentialKind.APP_TOKEN)
     with pytest.raises(LinkRefused, match="northwind-rail"):
-        await discover(DEMO_TOKENS.app, "lumen-labs", app.installation)
+        await discover(DEMO_TOKENS.app, "lumen-labs", app.installations[0].uuid)
     other = next(app for app in sandbox.world.apps if app.is_internal)
-    for installation_id in (other.installation, "8a814438-0000-0000-0000-105ca0f98d1e"):
+    for installation_id in (other.installations[0].uuid, "8a814438-0000-0000-0000-105ca0f98d1e"):
         with pytest.raises(LinkRefused, match="installation"):
             await discover(DEMO_TOKENS.app, installation_id=installation_id)
 

@@ -1,7 +1,16 @@
 """The endpoints, by subject. Each module lists its own; order decides where templates overlap."""
 
 from service.sandbox.call import Endpoint
-from service.sandbox.endpoints import credentials, issues, members, organizations, projects, releases, teams
+from service.sandbox.endpoints import (
+    credentials,
+    installations,
+    issues,
+    members,
+    organizations,
+    projects,
+    releases,
+    teams,
+)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *organizations.ENDPOINTS,
@@ -11,4 +20,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *issues.ENDPOINTS,
     *releases.ENDPOINTS,
     *credentials.ENDPOINTS,
+    *installations.ENDPOINTS,
 )
