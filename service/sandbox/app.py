@@ -10,34 +10,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import time
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from service.sandbox import consent, control, installing, oauth, web
 from service.sandbox.asgi import RecordedRequest, break_off, date_answers, resolve_dots, respond, serve_lifespan
-from service.sandbox.authentication import authenticate, refuse_barrier
-from service.sandbox.call import Call, Endpoint
-from service.sandbox.endpoints import ENDPOINTS
+from service.sandbox.authentication import authenticate
+from service.sandbox.call import Call
+from service.sandbox.dispatch import answer, find_endpoint
 from service.sandbox.endpoints.installations import show_installation
-from service.sandbox.faults import Fault, Faults, Wire
+from service.sandbox.faults import Faults, Wire
 from service.sandbox.limits import Limiter, too_many
-from service.sandbox.responses import (
-    Answer,
-    Refused,
-    forbidden,
-    method_not_allowed,
-    no_route,
-    not_found,
-    unauthorized,
-)
+from service.sandbox.responses import Answer
 from service.sandbox.seed import build_world
 from service.sandbox.upheavals import Upheavals
 from service.sandbox.webhooks import Delivery, Webhooks
 from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, Installation, Manner, Token, User
 
-_ROOT = "/api/0/"
 _TOKEN_PATH = "/oauth/token/"  # noqa: S105 (a path)
 _KEPT_REQUESTS = 10_000
 
@@ -74,13 +65,12 @@ class Sandbox(Upheavals):
         self.config = config
         self.url = "http://sandbox"
         self.requests: deque[RecordedRequest] = deque(maxlen=_KEPT_REQUESTS)
-        self.faults = Faults()
+        self.faults: Faults = Faults()
         self.world = build_world()
         self.limiter = self._build_limiter()
         self.manner: Manner = config.manner
         self.skew = 0.0
         self.webhooks = Webhooks(self.clock)
-        self._addresses: tuple[list[str], str | None, str | None] = ([], None, None)
         self._pages = web.Pages(
             {
                 "/auth/login/": web.login,
@@ -110,7 +100,7 @@ class Sandbox(Upheavals):
         )
 
     def reset(self) -> None:
-        """Back to how it was at the start: world, requests, faults, limits, manner, clock; the clients' URLs stay."""
+        """Back to how it was at the start: world, requests, faults, limits, manner, clock."""
         self.faults.clear()
         self.requests.clear()
         self.webhooks.deliveries.clear()
@@ -120,20 +110,15 @@ class Sandbox(Upheavals):
         self.skew = 0.0
         if not self.world.is_pristine:
             self.world = build_world()
-            self._apply_addresses()
 
     def register_redirects(self, *, oauth: Sequence[str], install: str, webhook: str | None) -> None:
         """Says where the demo's clients live: the OAuth application's redirect URIs, the app's redirect and webhook."""
-        self._addresses = (list(oauth), install, webhook)
-        self._apply_addresses()
-
-    def _apply_addresses(self) -> None:
-        redirects, installed, webhook = self._addresses
-        for application in self.world.oauth_applications:
-            if application.client_id == DEMO_OAUTH_CLIENT.client_id:
-                application.redirect_uris = list(redirects)
-        if app := self.world.find_app(DEMO_APP.slug):
-            app.redirect_url, app.webhook_url = installed, webhook
+        client = self.world.find_oauth_application(DEMO_OAUTH_CLIENT.client_id)
+        app = self.world.find_app(DEMO_APP.slug)
+        if client is None or app is None:
+            raise KeyError("the demo's clients are gone")
+        client.redirect_uris, app.redirect_url, app.webhook_url = list(oauth), install, webhook
+        self.world.changed()
 
     def count(self, method: str = "", path: str = "") -> int:
         """How many calls arrived with this method (any, where empty) and a path in which the pattern is found."""
@@ -203,7 +188,7 @@ class Sandbox(Upheavals):
             await self._serve(call, (scope.get("client") or ("",))[0], scope, send)
 
     async def _serve(self, call: Call, address: str, scope: Scope, send: Send) -> None:
-        endpoint, call = self._find_endpoint(call)
+        endpoint, call = find_endpoint(call)
         token, problem = (None, None) if endpoint and endpoint.authenticates else authenticate(call)
         limiter = self.limiter
         own_limit = endpoint.own_limit.get(call.method) if endpoint else None
@@ -215,7 +200,7 @@ class Sandbox(Upheavals):
                 return
             if endpoint:
                 headers["allow"] = endpoint.allow
-            await self._answer_or_play(lambda: self._answer(call, endpoint, token, problem), call, scope, send, headers)
+            await self._answer_or_play(lambda: answer(call, endpoint, token, problem), call, scope, send, headers)
         finally:
             limiter.leave(turn)
 
@@ -228,73 +213,21 @@ class Sandbox(Upheavals):
         headers: dict[str, str] | None = None,
     ) -> None:
         """Carries a call out and answers, unless a fault is on: that decides whether it is, and what is answered."""
-        fault = self.faults.take(call.method, call.path)
+        # A page is broken only by a fault that means it: people can sign in while the API misbehaves.
+        is_page = headers is None and call.path != _TOKEN_PATH
+        fault = self.faults.take(call.method, call.path, needs_path=is_page)
         if fault is None:
             await respond(send, call.method, carry_out(), headers or {})
             return
-        await self._play(fault, carry_out() if fault.commits else None, call, scope, send)
-
-    async def _play(self, fault: Fault, answer: Answer | None, call: Call, scope: Scope, send: Send) -> None:
         abort = scope.get("extensions", {}).get("sandbox.abort", {}).get("call", break_off)
 
         async def answer_with(given: Answer) -> None:
             await respond(send, call.method, given, {})
 
-        await fault.play(Wire(send, answer_with, abort, answer))
-
-    def _find_endpoint(self, call: Call) -> tuple[Endpoint | None, Call]:
-        # As real servers do, decode first and split then: %2F separates segments, too.
-        path = unquote(call.path)
-        if not path.startswith(_ROOT):
-            return None, call
-        below = path.removeprefix(_ROOT)
-        for endpoint, pattern in _TABLE.get(below.count("/"), ()):
-            if (found := pattern.match(below)) and (endpoint.since == "23.7" or self.manner == "latest"):
-                return endpoint, replace(call, names=found.groupdict())
-        return None, call
-
-    def _answer(self, call: Call, endpoint: Endpoint | None, token: Token | None, problem: Refused | None) -> Answer:
-        try:
-            if endpoint is None:
-                return _outside(call)
-            if call.method == "OPTIONS":
-                return Answer(200, b"", "text/html; charset=utf-8")
-            if problem:
-                raise problem
-            call.token = token
-            return self._handle(call, endpoint)
-        except Refused as refused:
-            return refused.answer
-
-    def _handle(self, call: Call, endpoint: Endpoint) -> Answer:
-        if endpoint.needs is not None:
-            token = call.token
-            if token is None:
-                raise unauthorized()
-            needed = endpoint.needs.get(call.method, frozenset())
-            challenge = self.manner == "latest"
-            if token.scopes.isdisjoint(needed):
-                raise forbidden(needed, challenge=challenge)
-            if "organization" in call.names:
-                organization = call.world.find_organization(call.names["organization"], self.manner)
-                if organization is None:
-                    raise not_found()
-                if barred := refuse_barrier(organization, token):
-                    raise barred
-                effective = token.scopes_in(organization)
-                if effective is None or effective.isdisjoint(needed):
-                    raise forbidden(needed, challenge=challenge)
-                call.found, call.access = organization, effective
-        handler = endpoint.handlers.get("GET" if call.method == "HEAD" else call.method)
-        if handler is None:
-            raise method_not_allowed(call.method)
-        return handler(call)
+        await fault.play(Wire(send, answer_with, abort, carry_out() if fault.commits else None))
 
 
 _SENTRY = {"type": "application", "id": "sentry", "name": "Sentry"}
-_TABLE: dict[int, list[tuple[Endpoint, re.Pattern[str]]]] = {}
-for _endpoint in ENDPOINTS:
-    _TABLE.setdefault(_endpoint.template.count("/"), []).append((_endpoint, _endpoint.pattern()))
 
 
 def create_sandbox(config: SandboxConfig | None = None) -> Sandbox:
@@ -309,12 +242,3 @@ def _bucket(token: Token | None, address: str) -> tuple[str, str]:
     if token and token.kind == "app" and token.organization:
         return "organization", str(token.organization.id)
     return "address", address
-
-
-def _outside(call: Call) -> Answer:
-    """Paths that are no endpoint: two redirects, and 404."""
-    if call.path == "/api/0":
-        return Answer(301, b"", "text/html; charset=utf-8", {"location": _ROOT})
-    if call.path == "/":
-        return Answer(302, b"", "text/html; charset=utf-8", {"location": "/auth/login/"})
-    raise no_route(call.path)

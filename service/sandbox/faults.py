@@ -213,9 +213,11 @@ class Faults:
         """Switches all off."""
         self._active.clear()
 
-    def take(self, method: str, path: str) -> Fault | None:
-        """The fault to play on this call, counted down."""
+    def take(self, method: str, path: str, *, needs_path: bool = False) -> Fault | None:
+        """The fault to play on this call, counted down; with ``needs_path`` none that strikes whatever path."""
         for fault, pattern, left in reversed(self._active):
+            if needs_path and not fault.path:
+                continue
             if left[0] != 0 and fault.method in {None, method} and pattern.search(path):
                 if left[0] is not None:
                     left[0] -= 1

@@ -151,7 +151,7 @@ def give_token(call: Call, application: OAuthApplication, user: User, granted: S
 
 def _verifies(challenge: str, verifier: str) -> bool:
     digest = hashlib.sha256(verifier.encode()).digest()
-    return secrets.compare_digest(urlsafe_b64encode(digest).rstrip(b"=").decode(), challenge)
+    return urlsafe_b64encode(digest).rstrip(b"=").decode() == challenge
 
 
 def _refresh(call: Call, application: OAuthApplication, form: dict[str, str]) -> Token:

@@ -72,7 +72,7 @@ class Pages:
         before = session.id
         if call.method not in {"GET", "HEAD", "POST"}:
             answer = Answer(405, b"", html.HTML)
-        elif call.method == "POST" and not secrets.compare_digest(call.form().get(CSRF_FIELD, ""), session.csrf):
+        elif call.method == "POST" and call.form().get(CSRF_FIELD) != session.csrf:
             answer = html.page(
                 "CSRF Verification Failed", html.text("Go back, reload the page, try again."), status=403
             )

@@ -187,6 +187,7 @@ def _asserted_app(call: Call) -> App:
     if name in call.world.assertions:
         raise unauthorized("JWT has already been used")
     call.world.assertions.add(name)
+    call.world.changed()
     return app
 
 
