@@ -9,13 +9,20 @@ from functools import partial
 
 import structlog
 from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import ASGIApp
 
 from service import __version__
 from service.connections.accounts import AccountSource
+from service.connections.cache import ConnectionCache
+from service.connections.clients import Clients
 from service.connections.idempotency import IdempotencyStore
 from service.connections.keyring import Keyring
 from service.connections.linking import Linker
+from service.connections.models import ConnectionRecord
+from service.connections.refresh_store import RefreshStore
+from service.connections.refreshing import LEASE_MARGIN, Refresher
 from service.connections.rewrap import missing_keys
 from service.connections.store import ConnectionStore
 from service.connections.vault import Vault
@@ -26,6 +33,7 @@ from service.errors import BadInput, ConfigurationError, StorageUnavailable
 from service.graphql_http.endpoint import create_graphql_route
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
+from service.journal import Journal
 from service.last_used import LastUsed
 from service.operations.health import ReadinessProbe, check_disk, create_health_routes, remember
 from service.operations.metrics import create_metrics_route
@@ -41,6 +49,8 @@ from service.schema.graphiql.page import create_graphiql
 from service.schema.prepared import PREPARED
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
+from service.sentry.installations import SentryApp
+from service.sentry.oauth import OAuthClient
 from service.sentry.origin import Origin
 from service.sentry.transport import create_transport
 from service.settings import Settings
@@ -63,6 +73,7 @@ class Runtime:
     keyring: Keyring
     last_used: LastUsed
     authenticator: Authenticator
+    refresher: Refresher
     services: Services
     observer: Observer
     readiness: ReadinessProbe
@@ -86,8 +97,13 @@ class Runtime:
             observe=observer.sentry_call,
             tenant_calls=max(1, settings.upstream_connections // 2),
         )
-        connections = ConnectionStore(database)
-        accounts = AccountSource(connections, vault, last_used)
+        cache = ConnectionCache()
+        connections = ConnectionStore(database, cache)
+        journal = Journal(database)
+        lease = settings.upstream_deadline + LEASE_MARGIN
+        refreshing = RefreshStore(database, cache, lease_seconds=lease, on_needs_reauth=_no_link_session)
+        refresher = Refresher(refreshing, client, vault, _build_clients(settings))
+        accounts = AccountSource(connections, vault, refresher, last_used)
         members = MemberReader(client)
         # A keyed write counts as running for as long as it can last, and a little.
         running = timedelta(seconds=settings.upstream_deadline + 30)
@@ -96,7 +112,7 @@ class Runtime:
             api_key_pepper=keyring.api_key_pepper,
             connections=connections,
             accounts=accounts,
-            linker=Linker(client, policy, connections, vault, accounts),
+            linker=Linker(client, policy, connections, vault, accounts, journal, private_ca=settings.private_ca),
             client=client,
             members=members,
             groups=GroupReader(client, members, remember_seconds=settings.group_cache_seconds),
@@ -114,7 +130,7 @@ class Runtime:
                 "disk": check_disk(database.free_bytes, settings.min_free_bytes),
             }
         )
-        return cls(settings, database, keyring, last_used, authenticator, services, observer, readiness)
+        return cls(settings, database, keyring, last_used, authenticator, refresher, services, observer, readiness)
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
@@ -134,6 +150,7 @@ class Runtime:
             await _check_keys(self.database, self.keyring)
             stack.push_async_callback(self.services.client.aclose)
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
+            await stack.enter_async_context(self.refresher.running())
             await stack.enter_async_context(self.last_used.running())
             await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
             yield
@@ -143,6 +160,44 @@ class Runtime:
             await self.services.proxy.idempotency.purge()
         except StorageUnavailable as error:
             _log.warning("answers_not_purged", error=error.message)
+
+
+async def _no_link_session(_: AsyncSession, __: ConnectionRecord) -> None:
+    return None
+
+
+def _build_clients(settings: Settings) -> Clients:
+    oauth = [
+        OAuthClient(
+            _parse_client_origin("OAUTH_CLIENTS", each.origin), each.client_id, each.client_secret.get_secret_value()
+        )
+        for each in settings.oauth_clients
+    ]
+    apps = [
+        SentryApp(
+            origin=_parse_client_origin("SENTRY_APPS", each.origin),
+            slug=each.slug,
+            client_id=each.client_id,
+            client_secret=each.client_secret.get_secret_value(),
+            previous_client_secret=_reveal(each.previous_client_secret),
+            verify_install=each.verify_install,
+        )
+        for each in settings.sentry_apps
+    ]
+    return Clients(tuple(oauth), tuple(apps))
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _parse_client_origin(setting: str, text: str) -> Origin:
+    try:
+        return Origin.parse(text)
+    except BadInput:
+        raise ConfigurationError(
+            f"SENTRY_GRAPH_{setting}: `origin` must be Sentry's base address, such as https://sentry.io"
+        ) from None
 
 
 def _parse_allowed_origin(text: str) -> Origin:

@@ -14,6 +14,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -23,6 +24,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from service.columns import now
 from service.engines import create_postgres_engine, create_sqlite_engine, find_sqlite_path
 from service.errors import ConfigurationError, StorageOutcomeUnknown, StorageUnavailable
 
@@ -80,6 +82,13 @@ class Database:
                     result = await work(session)
                     await session.commit()
         return result
+
+    async def read_clock(self, session: AsyncSession) -> datetime:
+        """The database's present time, the same for all replicas. SQLite's is this machine's."""
+        if self._path:
+            return now()
+        clock: datetime = await (await session.connection()).scalar(text("SELECT clock_timestamp()"))
+        return clock
 
     async def ping(self, *, seconds: float = 5) -> None:
         """Raise :class:`StorageUnavailable` where the database does not answer within ``seconds``."""

@@ -4,6 +4,7 @@ Both are written inside the transaction of the change that they tell of, so that
 Details hold words, ids and numbers, never a secret.
 """
 
+import contextlib
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Index
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -125,12 +127,16 @@ class Journal:
     async def audit(
         self, action: str, tenant_id: str, *, actor: str, outcome: Outcome = Outcome.SUCCEEDED, **details: Any
     ) -> None:
-        """Write an entry by itself, for what changes no row of its own: a refused attempt, say."""
+        """Write an entry by itself, for what changes no row of its own: a refused attempt, say.
+
+        There is none of a tenant that does not exist.
+        """
 
         async def work(session: AsyncSession) -> None:
             note_audit(session, action, tenant_id, actor=actor, outcome=outcome, details=details)
 
-        await self._database.run_transaction(work)
+        with contextlib.suppress(IntegrityError):
+            await self._database.run_transaction(work)
 
     async def page_audit(
         self,

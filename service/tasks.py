@@ -59,11 +59,12 @@ class _Shared(Generic[V]):
 class Coalescer(Generic[K, V]):
     """Runs equal work once for all who ask while it runs.
 
-    A waiter that is cancelled leaves the others alone; when the last one is, so is the work.
+    A waiter that is cancelled leaves the others alone; when the last one is, so is the work, unless it ``is_kept``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_kept: bool = False) -> None:
         self._running: dict[K, _Shared[V]] = {}
+        self._is_kept = is_kept
 
     async def run(self, key: K, start: Callable[[], Awaitable[V]]) -> V:
         """The result of ``start()``, shared by all who ask for ``key`` until it is there; so is its error."""
@@ -76,9 +77,13 @@ class Coalescer(Generic[K, V]):
             return await asyncio.shield(shared.task)
         finally:
             shared.waiters -= 1
-            if not shared.waiters and not shared.task.done():
+            if not shared.waiters and not shared.task.done() and not self._is_kept:
                 self._forget(key, shared)
                 shared.task.cancel()
+
+    async def drain(self) -> None:
+        """Wait until what runs has ended."""
+        await asyncio.gather(*(shared.task for shared in self._running.values()), return_exceptions=True)
 
     async def aclose(self) -> None:
         """Break off what runs, and wait until it has ended."""

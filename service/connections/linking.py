@@ -9,12 +9,15 @@ from service.connections.credentials import Credential, recognise
 from service.connections.discovery import SENTRY_IO, Discovery, find_origins, find_projects
 from service.connections.link_rules import Link, SealedToken
 from service.connections.models import ConnectionRecord, CredentialKind
-from service.connections.store import ConnectionStore
+from service.connections.store import AlsoStore, ConnectionStore
+from service.connections.stored import FixedToken
 from service.connections.vault import Vault, bind_refresh_token, bind_token
-from service.connections.visibility import LONGEST_TEXT, check_text
-from service.errors import LinkRefused, UpstreamUnauthorized
+from service.connections.visibility import LONGEST_TEXT, check_text, storable
+from service.errors import LinkRefused, ServiceError
 from service.ids import new_id
-from service.sentry.account import Account, Token
+from service.journal import Journal, Outcome
+from service.sentry.account import Account
+from service.sentry.ca import parse_ca
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
@@ -65,21 +68,6 @@ class Survey:
     organizations: list[Organization]
 
 
-class PastedToken:
-    """A token that is not stored yet."""
-
-    def __init__(self, value: str) -> None:
-        self._token = Token(value, 0)
-
-    async def token(self) -> Token:
-        """The token as it was pasted."""
-        return self._token
-
-    async def fresh_token(self, rejected: Token) -> Token:  # noqa: ARG002 - there is but one
-        """There is no other: :class:`UpstreamUnauthorized`."""
-        raise UpstreamUnauthorized("Sentry refuses this token.")
-
-
 class Linker:
     """Links accounts and limits them to projects; everything is checked with Sentry before it is stored."""
 
@@ -90,10 +78,12 @@ class Linker:
         store: ConnectionStore,
         vault: Vault,
         accounts: AccountSource,
+        journal: Journal,
         *,
         private_ca: bool = False,
     ) -> None:
         """``private_ca``: whether a request may bring a CA certificate."""
+        self._journal = journal
         self._private_ca = private_ca
         self._client = client
         self._policy = policy
@@ -101,13 +91,28 @@ class Linker:
         self._vault = vault
         self._accounts = accounts
 
-    async def link(self, caller: Caller, request: LinkRequest) -> ConnectionRecord:
+    async def link(self, caller: Caller, request: LinkRequest, also: AlsoStore | None = None) -> ConnectionRecord:
         """Link an account, or give a linked one a new credential.
 
-        Raises what :meth:`Discovery.discover` and :meth:`ConnectionStore.link` do, each with its cure; nothing is
-        stored then. No error repeats the token.
+        Raises what :meth:`Discovery.discover` and :meth:`ConnectionStore.link` do, each with its cure; nothing but an
+        entry of the audit log is stored then. No error repeats the token. ``also`` belongs to the transaction that
+        stores the link: what it raises undoes it.
         """
         caller.require(Role.ADMIN)
+        try:
+            return await self._link(caller, request, also)
+        except ServiceError as error:
+            await self._journal.audit(
+                "connection.link",
+                caller.tenant_id,
+                actor=caller.subject,
+                outcome=Outcome.FAILED,
+                code=error.code,
+                externalId=_storable_or_none(request.external_id),
+            )
+            raise
+
+    async def _link(self, caller: Caller, request: LinkRequest, also: AlsoStore | None) -> ConnectionRecord:
         if request.external_id is None:
             caller.require_whole_tenant()
         for argument, text in (
@@ -155,7 +160,7 @@ class Linker:
                 expires_at=request.expires_at,
             )
 
-        return await self._store.link(caller, link, seal)
+        return await self._store.link(caller, link, seal, also)
 
     async def survey(self, tenant_id: str, request: LinkRequest) -> Survey:
         """Check a credential and list the organizations that it reaches; nothing is stored.
@@ -171,9 +176,7 @@ class Linker:
         """The projects of ``request.organization`` that the credential sees; nothing is stored."""
         discovery, account = self._begin(tenant_id, request)
         found = await discovery.discover(request.organization, request.installation_id)
-        return await fetch_projects(
-            self._client, replace(account, api=found.api, organization=found.organization_slug)
-        )
+        return await fetch_projects(self._client, replace(account, api=found.api, organization=found.organization_slug))
 
     def _begin(self, tenant_id: str, request: LinkRequest) -> tuple[Discovery, Account]:
         if request.ca_certificate is not None and not self._private_ca:
@@ -190,7 +193,7 @@ class Linker:
             api=api,
             organization="",
             fingerprint=self._vault.fingerprint(credential.token),
-            tokens=PastedToken(credential.token),
+            tokens=FixedToken(credential.token),
             ca=request.ca_certificate and parse_ca(request.ca_certificate),
         )
         return Discovery(self._client, self._policy, credential, account), account
@@ -208,3 +211,7 @@ class Linker:
             _, account = await self._accounts.account(caller, connection_id)
             checked = await find_projects(self._client, account, projects)
         return await self._store.set_projects(caller, connection_id, checked)
+
+
+def _storable_or_none(text: str | None) -> str | None:
+    return text if text is not None and storable([text]) else None

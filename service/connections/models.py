@@ -3,8 +3,8 @@
 import enum
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlalchemy import ColumnElement, ForeignKeyConstraint, Index, UniqueConstraint, and_
+from sqlmodel import Field, SQLModel, col
 
 from service.columns import json_column, text_column, utc_column, word_column
 from service.sentry.profiles import Profile
@@ -24,6 +24,7 @@ class ConnectionProblem(enum.StrEnum):
     TOKEN_REVOKED = "token_revoked"  # noqa: S105 - a word
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - a word
     REFRESH_LOST = "refresh_lost"
+    REFRESH_REFUSED = "refresh_refused"
     APPLICATION_DISABLED = "application_disabled"
     CLIENT_REFUSED = "client_refused"
     USER_INACTIVE = "user_inactive"
@@ -126,6 +127,14 @@ class CredentialRecord(SQLModel, table=True):
     refresh_after: datetime | None = Field(default=None, sa_column=utc_column(index=True))
     failures: int = 0
     updated_at: datetime = Field(sa_column=utc_column(nullable=False))
+
+
+def is_credential_of_connection() -> ColumnElement[bool]:
+    """The condition that joins credentials to their connections."""
+    return and_(
+        col(CredentialRecord.tenant_id) == ConnectionRecord.tenant_id,
+        col(CredentialRecord.connection_id) == ConnectionRecord.id,
+    )
 
 
 class RefreshIntentRecord(SQLModel, table=True):

@@ -42,6 +42,11 @@ _EXPLANATIONS: Mapping[ConnectionProblem, Explanation] = {
         _AGAIN,
         Remedy.CUSTOMER,
     ),
+    ConnectionProblem.REFRESH_REFUSED: Explanation(
+        "Sentry refuses to renew the token, which works until it expires.",
+        "Link the account again with the same externalId before `expiresAt`.",
+        Remedy.CUSTOMER,
+    ),
     ConnectionProblem.APPLICATION_DISABLED: Explanation(
         "The OAuth application or Sentry App that the account was linked through is switched off or deleted in Sentry.",
         "Switch the application on again in Sentry, or set up another one; then link the account again with the same "

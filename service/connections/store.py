@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from types import EllipsisType
 
-from sqlalchemy import ColumnElement, and_, delete, func
+from sqlalchemy import ColumnElement, delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -12,15 +13,31 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from service.columns import now
 from service.connections.cache import ConnectionCache, Linked
 from service.connections.link_rules import Link, SealedToken, apply_link, is_same_organization, new_connection
-from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialRecord, IdempotencyRecord
+from service.connections.models import (
+    ConnectionProblem,
+    ConnectionRecord,
+    ConnectionStatus,
+    CredentialRecord,
+    IdempotencyRecord,
+    RefreshIntentRecord,
+    is_credential_of_connection,
+)
+from service.connections.problems import explain
+from service.connections.refresh_rules import plan_refresh
+from service.connections.stored import is_refreshable
 from service.connections.visibility import check_text, is_clean, is_visible, no_such_connection, storable, visible
 from service.db import Database
-from service.errors import Conflict, NotFound
+from service.errors import BadInput, Conflict, NotFound
 from service.ids import is_connection_id
+from service.journal import EventType, note_audit, note_event
+from service.sentry.profiles import Profile
 from service.tenants.caller import Caller, Role
 from service.tenants.models import TenantRecord
 
 _PAGE = 500
+
+AlsoStore = Callable[[AsyncSession, ConnectionRecord], Awaitable[None]]
+"""What else belongs to the transaction that stores a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +134,11 @@ class ConnectionStore:
             return (await session.exec(statement)).one()
 
     async def link(
-        self, caller: Caller, link: Link, seal: Callable[[ConnectionRecord], SealedToken]
+        self,
+        caller: Caller,
+        link: Link,
+        seal: Callable[[ConnectionRecord], SealedToken],
+        also: AlsoStore | None = None,
     ) -> ConnectionRecord:
         """Store a connection and its credential, replacing what its externalId already had, in one transaction.
 
@@ -126,19 +147,36 @@ class ConnectionStore:
         unlinked, another organization takes the externalId over as a new connection, under a new id, since users' ids
         name members of the old one. Raises :class:`Forbidden` unless the caller is an admin who sees (or, for a new
         connection, owns) it.
+
+        ``also`` belongs to the same transaction: what it raises undoes the link.
         """
         caller.require(Role.ADMIN)
 
         async def work(session: AsyncSession) -> ConnectionRecord:
             found = await _find_to_replace(session, caller, link)
             connection = found or new_connection(caller, link)
+            was_linked = found is not None
             moved = found is not None and _origins(connection) != (link.control_origin, link.api_origin)
             apply_link(link, connection)
             session.add(connection)
             await session.flush()
-            await _store_credential(session, connection, seal(connection))
+            await _store_credential(session, connection, seal(connection), await self._database.read_clock(session))
             if moved:
                 await _forget_answers(session, connection)
+            event = EventType.RELINKED if was_linked else EventType.LINKED
+            note_event(session, event, connection.tenant_id, connection.id)
+            _note_audit(
+                session,
+                caller,
+                "connection.relink" if was_linked else "connection.link",
+                connection,
+                authentication=connection.authentication.value,
+                origin=connection.control_origin,
+                organization=connection.organization_slug,
+                profile=connection.profile.value,
+            )
+            if also is not None:
+                await also(session, connection)
             return connection
 
         try:
@@ -155,19 +193,23 @@ class ConnectionStore:
         *,
         name: str | None = None,
         customer_id: str | EllipsisType | None = ...,
+        profile: Profile | None = None,
     ) -> ConnectionRecord:
-        """Change the name (None leaves it) and the customerId (``...`` leaves it, None removes it).
+        """Change the name and the profile (None leaves them) and the customerId (``...`` leaves it, None removes it).
 
-        Raises :class:`NotFound`, :class:`Forbidden`, :class:`BadInput`.
+        A profile can only be narrowed: the customer agreed to no wider one. Raises :class:`NotFound`,
+        :class:`Forbidden`, :class:`BadInput`.
         """
 
         async def change(_: AsyncSession, connection: ConnectionRecord) -> None:
+            if profile is not None:
+                connection.profile = _narrow(connection.profile, profile)
             if name is not None:
                 connection.name = check_text("name", name)
             if not isinstance(customer_id, EllipsisType):
                 connection.customer_id = None if customer_id is None else check_text("customerId", customer_id)
 
-        return await self._change(caller, connection_id, change)
+        return await self._change(caller, connection_id, change, action="connection.update")
 
     async def set_projects(
         self, caller: Caller, connection_id: str, projects: list[dict[str, str]] | None
@@ -180,7 +222,7 @@ class ConnectionStore:
         async def change(_: AsyncSession, connection: ConnectionRecord) -> None:
             connection.projects = projects
 
-        return await self._change(caller, connection_id, change)
+        return await self._change(caller, connection_id, change, action="connection.set_projects")
 
     async def unlink(self, caller: Caller, connection_id: str) -> ConnectionRecord:
         """Destroy the credential and the remembered answers at once; the connection stays, as unlinked.
@@ -189,20 +231,17 @@ class ConnectionStore:
         """
 
         async def change(session: AsyncSession, connection: ConnectionRecord) -> None:
-            await session.exec(delete(CredentialRecord).where(*_belongs(CredentialRecord, connection)))
-            await _forget_answers(session, connection)
-            connection.status = ConnectionStatus.UNLINKED
-            connection.status_reason = "It was unlinked; link the account again with the same externalId."
-            connection.scopes = []
-            connection.expires_at = None
+            await destroy_credential(session, connection)
 
-        return await self._change(caller, connection_id, change)
+        return await self._change(caller, connection_id, change, action="connection.unlink")
 
     async def _change(
         self,
         caller: Caller,
         connection_id: str,
         change: Callable[[AsyncSession, ConnectionRecord], Awaitable[None]],
+        *,
+        action: str,
     ) -> ConnectionRecord:
         caller.require(Role.ADMIN)
         if not is_connection_id(connection_id):
@@ -215,6 +254,7 @@ class ConnectionStore:
                 raise no_such_connection()
             await change(session, connection)
             connection.updated_at = now()
+            _note_audit(session, caller, action, connection)
             return connection
 
         changed = await self._database.run_transaction(work)
@@ -223,13 +263,9 @@ class ConnectionStore:
 
     async def _load(self, caller: Caller, condition: ColumnElement[bool]) -> list[Linked]:
         writes = self._cache.writes
-        joined = and_(
-            col(CredentialRecord.tenant_id) == ConnectionRecord.tenant_id,
-            col(CredentialRecord.connection_id) == ConnectionRecord.id,
-        )
         statement = (
             select(ConnectionRecord, CredentialRecord)
-            .join(CredentialRecord, joined, isouter=True)
+            .join(CredentialRecord, is_credential_of_connection(), isouter=True)
             .where(*visible(caller), condition)
         )
         async with self._database.session() as session:
@@ -268,8 +304,26 @@ async def _find_to_replace(session: AsyncSession, caller: Caller, link: Link) ->
     return None
 
 
-async def _store_credential(session: AsyncSession, connection: ConnectionRecord, token: SealedToken) -> None:
+async def destroy_credential(session: AsyncSession, connection: ConnectionRecord) -> None:
+    """Make a connection unlinked: its secrets and what is sealed to it are gone with the transaction."""
+    await _end_refresh(session, connection)
+    await session.exec(delete(CredentialRecord).where(*_belongs(CredentialRecord, connection)))
+    await _forget_answers(session, connection)
+    if connection.status is not ConnectionStatus.UNLINKED:
+        note_event(session, EventType.UNLINKED, connection.tenant_id, connection.id)
+    connection.status = ConnectionStatus.UNLINKED
+    connection.problem = ConnectionProblem.UNLINKED
+    connection.status_reason = explain(ConnectionProblem.UNLINKED).reason
+    connection.scopes = []
+    connection.expires_at = None
+
+
+async def _store_credential(
+    session: AsyncSession, connection: ConnectionRecord, token: SealedToken, clock: datetime
+) -> None:
     stored = await session.get(CredentialRecord, connection.id)
+    await _end_refresh(session, connection)
+    connection.expires_at = token.expires_at
     credential = CredentialRecord(
         connection_id=connection.id,
         tenant_id=connection.tenant_id,
@@ -277,9 +331,43 @@ async def _store_credential(session: AsyncSession, connection: ConnectionRecord,
         key_id=token.sealed.key_id,
         access_token=token.sealed.data,
         fingerprint=token.fingerprint,
+        client_id=token.client_id,
+        refresh_key_id=token.refresh.key_id if token.refresh else None,
+        refresh_token=token.refresh.data if token.refresh else None,
         updated_at=connection.updated_at,
     )
+    credential.refresh_after = plan_refresh(
+        clock, token.expires_at, is_refreshable=is_refreshable(Linked(connection, credential))
+    )
     await session.merge(credential)
+
+
+async def _end_refresh(session: AsyncSession, connection: ConnectionRecord) -> None:
+    """A refresh that is under way finds another version, or none, and stores nothing."""
+    await session.exec(delete(RefreshIntentRecord).where(*_belongs(RefreshIntentRecord, connection)))
+
+
+def _note_audit(
+    session: AsyncSession, caller: Caller, action: str, connection: ConnectionRecord, **details: str
+) -> None:
+    note_audit(
+        session,
+        action,
+        connection.tenant_id,
+        actor=caller.subject,
+        connection_id=connection.id,
+        details={"externalId": connection.external_id, **details},
+    )
+
+
+def _narrow(present: Profile, wanted: Profile) -> Profile:
+    order = list(Profile)
+    if order.index(wanted) > order.index(present):
+        raise BadInput(
+            f"The customer agreed to the profile `{present}`, which `{wanted}` goes beyond.",
+            cure="Have the account linked again through a link session with that profile.",
+        )
+    return wanted
 
 
 def _seen(caller: Caller, cached: Linked | None) -> Linked | None:
@@ -310,7 +398,7 @@ def _conditions(wanted: ConnectionFilter) -> list[ColumnElement[bool]] | None:
 
 
 def _belongs(
-    table: type[CredentialRecord] | type[IdempotencyRecord], connection: ConnectionRecord
+    table: type[CredentialRecord] | type[IdempotencyRecord] | type[RefreshIntentRecord], connection: ConnectionRecord
 ) -> list[ColumnElement[bool]]:
     """A row of a connection that the caller was already found to see."""
     return [col(table.tenant_id) == connection.tenant_id, col(table.connection_id) == connection.id]

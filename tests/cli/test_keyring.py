@@ -65,7 +65,7 @@ def test_no_command_shows_a_key(run: Run, folder: Path):
 def test_a_secret_that_no_key_opens_is_told(run: Run, folder: Path):
     with sqlite3.connect(folder / "graph.db") as database:
         database.execute("INSERT INTO tenants VALUES ('t', 'T', '2030-01-01')")
-        row = {"id": "con_x", "tenant_id": "t", "external_id": "x", "name": "x", "status": "active"}
+        row = {"id": "con_x", "tenant_id": "t", "external_id": "x", "name": "x", "status": "active", "profile": "full"}
         row |= {
             "authentication": "user_token",
             "scopes": "[]",
@@ -80,7 +80,10 @@ def test_a_secret_that_no_key_opens_is_told(run: Run, folder: Path):
         }
         marks = ", ".join(f":{name}" for name in row)
         database.execute(f"INSERT INTO connections ({', '.join(row)}) VALUES ({marks})", row)
-        database.execute("INSERT INTO credentials VALUES ('con_x', 't', 1, 'key_lost', X'01', 'f', '2030-01-01')")
+        database.execute(
+            "INSERT INTO credentials (connection_id, tenant_id, version, key_id, access_token, fingerprint, failures, "
+            "updated_at) VALUES ('con_x', 't', 1, 'key_lost', X'01', 'f', 0, '2030-01-01')"
+        )
     database.close()
     assert status(run)["key_lost"] == ("MISSING", 1)
     code, _, error = run("keys", "rewrap")

@@ -11,8 +11,10 @@ from service.connections.store import ConnectionStore
 from service.db import Database
 from service.errors import NeedsReauth, NotFound, SecretUnreadable, UpstreamUnauthorized
 from service.last_used import LastUsed
+from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
-from tests.connections.factory import TOKEN, add_connection
+from tests.connections.factory import TOKEN, add_connection, build_accounts
+from tests.connections.upstream import Upstream, client_of
 
 
 @pytest.fixture
@@ -29,8 +31,8 @@ def last_used(database) -> LastUsed:
 
 
 @pytest.fixture
-def accounts(store, vault, last_used) -> AccountSource:
-    return AccountSource(store, vault, last_used)
+def accounts(database, store, vault, last_used) -> AccountSource:
+    return build_accounts(database, store, vault, client_of(Upstream({}), EgressPolicy()), last_used)
 
 
 async def test_an_account_is_what_the_client_needs_of_a_connection(accounts, store, vault, admin):

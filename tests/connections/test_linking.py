@@ -8,7 +8,7 @@ from service.connections.linking import Linker, LinkRequest
 from service.connections.models import ConnectionRecord, ConnectionStatus
 from service.db import Database
 from service.errors import BadInput, Conflict, Forbidden, LinkRefused, ServiceError
-from service.last_used import LastUsed
+from service.journal import Journal
 from service.sandbox.app import Sandbox
 from service.sandbox.world import DEMO_TOKENS
 from service.sentry.client import SentryClient
@@ -17,7 +17,7 @@ from service.sentry.origin import Origin
 from service.sentry.reads import fetch_members
 from service.sentry.transport import create_transport
 from service.tenants.caller import Caller, Role
-from tests.connections.factory import add_tenant
+from tests.connections.factory import add_tenant, build_accounts
 from tests.connections.upstream import client_of
 
 
@@ -42,13 +42,13 @@ async def client(policy):
 
 
 @pytest.fixture
-def accounts(store, vault, database) -> AccountSource:
-    return AccountSource(store, vault, LastUsed(database))
+def accounts(store, vault, database, client) -> AccountSource:
+    return build_accounts(database, store, vault, client)
 
 
 @pytest.fixture
-def linker(client: SentryClient, policy, store, vault, accounts) -> Linker:
-    return Linker(client, policy, store, vault, accounts)
+def linker(client: SentryClient, policy, store, vault, accounts, database) -> Linker:
+    return Linker(client, policy, store, vault, accounts, Journal(database))
 
 
 @pytest.fixture

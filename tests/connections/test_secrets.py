@@ -8,7 +8,6 @@ import httpx
 import pytest
 import structlog
 
-from service.connections.accounts import AccountSource
 from service.connections.keyring import Keyring
 from service.connections.linking import Linker, LinkRequest
 from service.connections.rewrap import rewrap
@@ -16,10 +15,10 @@ from service.connections.store import ConnectionStore
 from service.connections.vault import Vault
 from service.db import Database
 from service.errors import ServiceError
-from service.last_used import LastUsed
+from service.journal import Journal
 from service.sentry.egress import EgressPolicy
 from tests.canary import find_canary
-from tests.connections.factory import add_tenant
+from tests.connections.factory import add_tenant, build_accounts
 from tests.connections.upstream import ROOT, Upstream, client_of, organization
 
 TOKENS = [
@@ -53,7 +52,6 @@ async def test_no_token_comes_out(token, sqlite_url, tmp_path: Path, caplog, cap
     database = Database(sqlite_url)
     keyring = Keyring.init(tmp_path / "keyring.json")
     vault, store, policy = Vault(keyring), ConnectionStore(database), EgressPolicy()
-    accounts = AccountSource(store, vault, LastUsed(database))
     admin = await add_tenant(database, "ten_1")
     written: list[str] = []
 
@@ -68,7 +66,8 @@ async def test_no_token_comes_out(token, sqlite_url, tmp_path: Path, caplog, cap
             GOOD | {"sentry.io/organizations/": echo},
         ):
             client = client_of(Upstream(answers), policy)
-            linker = Linker(client, policy, store, vault, accounts)
+            accounts = build_accounts(database, store, vault, client)
+            linker = Linker(client, policy, store, vault, accounts, Journal(database))
             for pasted in (
                 token,
                 f"Bearer {token}",

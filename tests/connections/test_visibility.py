@@ -25,6 +25,7 @@ STORES = {
     "connections/visibility.py",
     "connections/store.py",
     "connections/idempotency.py",
+    "connections/refresh_store.py",  # every tenant's credentials: it only renews them, each by its tenant and id
     "connections/rewrap.py",  # every tenant's rows: it only seals anew what is sealed
 }
 BY_NAME = ("cust", "CUST", "cust ", "é", "e\u0301", "a%", "", "'")

@@ -7,7 +7,7 @@ import httpx
 
 from service.connections.credentials import recognise
 from service.connections.discovery import Discovery, find_origins
-from service.connections.linking import PastedToken
+from service.connections.stored import FixedToken
 from service.sentry.account import Account
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
@@ -57,5 +57,5 @@ def discovery_of(
     policy = policy or EgressPolicy()
     credential = recognise(token)
     control, api = find_origins(credential, Origin.parse(origin))
-    account = Account("ten_1", "lnk_1", control, api, "", "f" * 64, PastedToken(credential.token))
+    account = Account("ten_1", "lnk_1", control, api, "", "f" * 64, FixedToken(credential.token))
     return Discovery(client_of(transport, policy), policy, credential, account)

@@ -6,13 +6,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from service.connections.accounts import AccountSource
 from service.connections.idempotency import IdempotencyStore
 from service.connections.models import ConnectionRecord
 from service.connections.store import ConnectionStore
 from service.connections.vault import Vault
 from service.db import Database
-from service.last_used import LastUsed
 from service.proxy.engine import ProxyEngine
 from service.proxy.idempotency import Idempotency
 from service.sandbox.app import Sandbox
@@ -23,7 +21,7 @@ from service.sentry.origin import Origin
 from service.sentry.transport import create_transport
 from service.tenants.caller import Caller
 from tests.connections.conftest import admin, keyring, store, stranger, vault
-from tests.connections.factory import add_connection
+from tests.connections.factory import add_connection, build_accounts
 
 __all__ = ["admin", "keyring", "store", "stranger", "vault"]
 
@@ -69,7 +67,7 @@ async def link(database: Database, store: ConnectionStore, vault: Vault, admin: 
             stack.push_async_callback(client.aclose)
             idempotency = Idempotency(IdempotencyStore(database), vault, running=RUNNING)
             stack.push_async_callback(idempotency.aclose)
-            accounts = AccountSource(store, vault, LastUsed(database))
+            accounts = build_accounts(database, store, vault, client)
             known = {
                 "control_origin": origin,
                 "api_origin": origin,
