@@ -6,6 +6,7 @@ A grant is sent once. Where its answer is lost it may be spent: Sentry replaces 
 """
 
 import enum
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from service.sentry.payloads import Instant, Payload
 from service.sentry.retry import server_time, told_wait
 
 __all__ = ["Grant", "GrantProblem", "GrantRequest", "GrantType", "classify", "fetch_grant"]
+
+
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,36}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ async def fetch_grant(sentry: SentryClient, request: GrantRequest, *, tenant_id:
 
 
 def _read(response: Response, request: GrantRequest, *, now: float) -> Grant:
-    status, request_id = response.status, find_request_id(response.headers)
+    status, request_id = response.status, _find_request_id(response, request)
     if status in {200, 201}:
         read = _read_oauth if request.path is None else _read_installation
         try:
@@ -111,6 +115,14 @@ def _read(response: Response, request: GrantRequest, *, now: float) -> Grant:
     problem = classify(status, response.body, request.type, is_oauth=request.path is None)
     message, cure = _EXPLANATIONS[problem]
     raise GrantRefused(message, problem=problem, cure=cure, upstream_status=status, request_id=request_id)
+
+
+def _find_request_id(response: Response, request: GrantRequest) -> str | None:
+    """As elsewhere, unless it may be a part of what was sent: no header of such an answer is quoted unseen."""
+    found = find_request_id(response.headers)
+    if found is None or _REQUEST_ID.fullmatch(found) is None or found.encode() in request.body:
+        return None
+    return found
 
 
 # --- what was given ---

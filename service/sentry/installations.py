@@ -5,6 +5,7 @@ answers 401 "Invalid Client ID / Secret pair" to that, which is :attr:`GrantProb
 refresh token there. Each way ends the token before at once.
 """
 
+import re
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from service.sentry.paths import ApiPath
 from service.sentry.payloads import Installation, decode
 from service.sentry.refusals import explain_status
 
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ASSERTION_SECONDS = 60  # Sentry takes none that lives longer
 _TRUSTED_SKEW = 3.0  # a `Date` has whole seconds and is as old as its way
 
@@ -56,11 +58,8 @@ def build_install_url(app: SentryApp) -> str:
 
 def check_installation_id(text: str) -> str:
     """An installation's id in its one spelling. Raises :class:`BadInput` for anything but a UUID."""
-    try:
-        found = str(uuid.UUID(text))
-    except ValueError:
-        found = ""
-    if found != text.lower():  # `uuid.UUID` also takes braces, URNs and bare hex
+    found = text.lower()
+    if _ID.fullmatch(found) is None:  # `uuid.UUID` would also take braces, URNs and digits of other scripts
         raise BadInput("This is not the id of an installation.", cure="Install the app again from its link.")
     return found
 

@@ -118,12 +118,18 @@ class OrganizationLinks(Payload, frozen=True):
 
 
 class Organization(Payload, frozen=True):
-    """A row of ``organizations/``, or ``organizations/{}/``."""
+    """A row of ``organizations/``, or ``organizations/{}/``.
+
+    The latter also tells the credential's ``access`` there (its scopes, as far as its user's role allows them) and that
+    ``org_role``, which an integration has none of.
+    """
 
     id: str
     slug: str
     name: str | None = None
     links: OrganizationLinks | None = None
+    access: list[str] | None = None
+    org_role: str | None = None
 
 
 class TokenGrant(Payload, frozen=True):

@@ -44,10 +44,11 @@ class Upstream:
     connections: int = 0
     open_connections: int = 0
     port: int = 0
+    scheme: str = "http"
 
     @property
     def origin(self) -> Origin:
-        return Origin("http", "127.0.0.1", self.port, "")
+        return Origin(self.scheme, "127.0.0.1", self.port, "")
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -76,7 +77,7 @@ class Upstream:
 
 
 @asynccontextmanager
-async def serve(behave: Behave | bytes) -> AsyncIterator[Upstream]:
+async def serve(behave: Behave | bytes, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     """An upstream for the length of a test; bytes are its answer to everything."""
     if isinstance(behave, bytes):
         fixed = behave
@@ -85,7 +86,7 @@ async def serve(behave: Behave | bytes) -> AsyncIterator[Upstream]:
             writer.write(fixed)
 
         behave = behave_fixed
-    upstream = Upstream(behave)
+    upstream = Upstream(behave, scheme="http" if tls is None else "https")
     talks: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -99,7 +100,7 @@ async def serve(behave: Behave | bytes) -> AsyncIterator[Upstream]:
         finally:
             talks.discard(task)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     upstream.port = server.sockets[0].getsockname()[1]
     try:
         yield upstream
