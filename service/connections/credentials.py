@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.connections.models import CredentialKind
-from service.errors import LinkRefused
+from service.errors import LinkRefused, MissingScope
 
 FEATURES: Mapping[str, tuple[str, ...]] = {
     "organization": ("org:read", "org:write", "org:admin"),
@@ -97,6 +97,19 @@ def settle_kind(credential: Credential, *, has_user: bool, user_email: str | Non
 def missing_scopes(scopes: Collection[str]) -> dict[str, tuple[str, ...]]:
     """The features that these scopes do not reach, each with the scopes any one of which would do."""
     return {feature: any_of for feature, any_of in FEATURES.items() if not set(any_of) & set(scopes)}
+
+
+def refuse_empty(feature: str, scopes: Collection[str]) -> None:
+    """Raise :class:`MissingScope` for an empty list that these scopes do not reach: it may well be no empty list.
+
+    Some of Sentry's lists answer ``[]`` instead of 403 to whom may not see what is in them.
+    """
+    any_of = missing_scopes(scopes).get(feature)
+    if any_of is not None:
+        raise MissingScope(
+            f"Sentry lists nothing, and without one of the scopes {', '.join(any_of)} that says nothing.",
+            missing_scopes=[any_of[0]],
+        )
 
 
 def _parse_organization_token(token: str) -> Credential:

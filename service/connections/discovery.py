@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from service.connections.credentials import Credential, missing_scopes, settle_kind
+from service.connections.credentials import Credential, missing_scopes, refuse_empty, settle_kind
 from service.connections.models import CredentialKind
 from service.errors import (
     BadInput,
@@ -20,7 +20,7 @@ from service.sentry.account import Account
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin, region_is_trusted
-from service.sentry.payloads import ApiRoot, Organization
+from service.sentry.payloads import ApiRoot, Organization, Project
 from service.sentry.reads import (
     fetch_installation,
     fetch_organization,
@@ -226,14 +226,25 @@ class Discovery:
         return region
 
 
-async def find_projects(client: SentryClient, account: Account, wanted: Collection[str]) -> list[dict[str, str]]:
-    """The projects of these slugs or ids, as a constraint ``[{"id", "slug"}]``.
+async def list_projects(client: SentryClient, account: Account, scopes: Collection[str]) -> list[Project]:
+    """All projects of the organization. Raises :class:`MissingScope` where none is shown for want of a scope."""
+    projects = await fetch_projects(client, account)
+    if not projects:
+        refuse_empty("projects", scopes)
+    return projects
 
-    Raises :class:`BadInput` where one does not exist or the credential does not see it, and what calling Sentry raises.
+
+async def find_projects(
+    client: SentryClient, account: Account, wanted: Collection[str], scopes: Collection[str]
+) -> list[dict[str, str]]:
+    """The projects of these slugs or ids, as a constraint ``[{"id", "slug"}]``. ``scopes`` are the credential's.
+
+    Raises :class:`BadInput` where one does not exist or the credential does not see it, and what
+    :func:`list_projects` does.
     """
     if not wanted:
         raise BadInput("`projects` names none.", cure="Name at least one, or leave it out for the whole organization.")
-    known = {name: each for each in await fetch_projects(client, account) for name in (each.id, each.slug)}
+    known = {name: each for each in await list_projects(client, account, scopes) for name in (each.id, each.slug)}
     missing = sorted(set(wanted) - known.keys())
     if missing:
         raise BadInput(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from service.connections.accounts import AccountSource
 from service.connections.credentials import Credential, recognise
-from service.connections.discovery import SENTRY_IO, Discovery, find_origins, find_projects
+from service.connections.discovery import SENTRY_IO, Discovery, find_origins, find_projects, list_projects
 from service.connections.link_rules import Link, SealedToken
 from service.connections.models import ConnectionRecord, CredentialKind
 from service.connections.store import AlsoStore, ConnectionStore
@@ -23,7 +23,6 @@ from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
 from service.sentry.payloads import Organization, Project
 from service.sentry.profiles import Profile
-from service.sentry.reads import fetch_projects
 from service.tenants.caller import Caller, Role
 
 
@@ -129,7 +128,7 @@ class Linker:
         projects = None
         if request.projects is not None:
             linked = replace(account, api=found.api, organization=found.organization_slug)
-            projects = await find_projects(self._client, linked, request.projects)
+            projects = await find_projects(self._client, linked, request.projects, found.scopes)
         link = Link(
             external_id=request.external_id,
             customer_id=request.customer_id,
@@ -176,7 +175,8 @@ class Linker:
         """The projects of ``request.organization`` that the credential sees; nothing is stored."""
         discovery, account = self._begin(tenant_id, request)
         found = await discovery.discover(request.organization, request.installation_id)
-        return await fetch_projects(self._client, replace(account, api=found.api, organization=found.organization_slug))
+        linked = replace(account, api=found.api, organization=found.organization_slug)
+        return await list_projects(self._client, linked, found.scopes)
 
     def _begin(self, tenant_id: str, request: LinkRequest) -> tuple[Discovery, Account]:
         if request.ca_certificate is not None and not self._private_ca:
@@ -208,8 +208,8 @@ class Linker:
         caller.require(Role.ADMIN)
         checked = None
         if projects is not None:
-            _, account = await self._accounts.account(caller, connection_id)
-            checked = await find_projects(self._client, account, projects)
+            connection, account = await self._accounts.account(caller, connection_id)
+            checked = await find_projects(self._client, account, projects, connection.scopes)
         return await self._store.set_projects(caller, connection_id, checked)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from cachetools import TTLCache
 
+from service.connections.credentials import refuse_empty
 from service.directory.members import MemberReader, Source, naming_scope
 from service.directory.user import Group, Membership, Role
 from service.sentry.client import SentryClient
@@ -62,6 +63,8 @@ class GroupReader:
     async def _fetch_teams(self, source: Source) -> list[Team]:
         with naming_scope("team:read"):
             teams = await fetch_teams(self._client, source.account)
+        if not teams:
+            refuse_empty("groups", source.scopes)
         self._teams[_key(source)] = teams
         return teams
 

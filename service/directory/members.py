@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from service.connections.credentials import refuse_empty
 from service.directory.listing import UserPage
 from service.directory.user import Organization, RawRows, User
 from service.errors import BadInput, MissingScope
@@ -19,10 +20,11 @@ _MOST_QUERY = 6000  # characters of a look-up's query: the whole request line st
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A connection ready to be read: its account, and the organization that its users belong to."""
+    """A connection ready to be read: its account, its credential's scopes, and the organization of its users."""
 
     account: Account
     organization: Organization
+    scopes: tuple[str, ...]
 
 
 class MemberReader:
@@ -35,6 +37,8 @@ class MemberReader:
         """One page of a connection's users, in Sentry's order. Raises UpstreamError."""
         with naming_scope("member:read"):
             page = await fetch_members(self._client, source.account, query=search, cursor=page_cursor)
+        if not page.items and page_cursor is None:
+            refuse_empty("users", source.scopes)
         return _build_page(source, page)
 
     async def pages(
@@ -45,6 +49,8 @@ class MemberReader:
         while True:
             with naming_scope("member:read" if team is None else "team:read"):
                 page = await fetch_members(self._client, source.account, query=search, cursor=cursor, team=team)
+            if not page.items and cursor is None:
+                refuse_empty("users" if team is None else "groups", source.scopes)
             yield _build_page(source, page)
             if (cursor := page.next_cursor) is None:
                 return

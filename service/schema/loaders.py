@@ -55,7 +55,7 @@ class Loaders:
         organization = Organization(
             record.id, record.organization_id, record.organization_slug, record.organization_name
         )
-        return Source(account, organization)
+        return Source(account, organization, tuple(record.scopes))
 
     async def _connections(self, ids: list[str]) -> list[ConnectionRecord | None]:
         found = await self._services.connections.get_many(self._caller, ids)

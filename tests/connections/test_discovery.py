@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from service.connections.credentials import Credential, missing_scopes
-from service.connections.discovery import SENTRY_IO, find_origins, find_projects
+from service.connections.discovery import SENTRY_IO, find_origins, find_projects, list_projects
 from service.connections.models import CredentialKind
 from service.errors import (
     BadInput,
@@ -170,11 +170,11 @@ async def test_projects_are_found_by_slug_and_by_id(sandbox):
     account = replace(account, organization="lumen-labs")
     one, two = sandbox.world.organizations[0].projects[:2]
     expected = [{"id": str(one.id), "slug": one.slug}, {"id": str(two.id), "slug": two.slug}]
-    assert await find_projects(client, account, [one.slug, str(two.id), str(one.id)]) == expected
+    assert await find_projects(client, account, [one.slug, str(two.id), str(one.id)], []) == expected
     with pytest.raises(BadInput, match="`nope`"):
-        await find_projects(client, account, [one.slug, "nope"])
+        await find_projects(client, account, [one.slug, "nope"], [])
     with pytest.raises(BadInput, match="names none"):
-        await find_projects(client, account, [])
+        await find_projects(client, account, [], [])
     await transport.aclose()
 
 
@@ -357,3 +357,20 @@ async def test_refused_origins_are_not_asked(origin):
     with pytest.raises(EgressRefused):
         await discovery_of(upstream, TOKEN, origin).discover("acme", None)
     assert upstream.asked == []
+
+
+@pytest.mark.parametrize(
+    ("scopes", "is_refused"), [([], True), (["org:ci"], True), (["project:read"], False), (["project:admin"], False)]
+)
+async def test_no_projects_at_all_mean_something_only_to_whom_may_see_some(scopes, is_refused):
+    upstream = Upstream({"sentry.io/organizations/acme/projects/": []})
+    discovery = discovery_of(upstream, TOKEN)
+    client, account = discovery._client, replace(discovery._account, organization="acme")
+    if is_refused:
+        with pytest.raises(MissingScope, match="says nothing") as refused:
+            await list_projects(client, account, scopes)
+        assert refused.value.missing_scopes == ["project:read"]
+    else:
+        assert await list_projects(client, account, scopes) == []
+        with pytest.raises(BadInput, match="`web`"):
+            await find_projects(client, account, ["web"], scopes)
