@@ -19,7 +19,7 @@ from service.connections.models import ConnectionRecord
 from service.connections.store import ConnectionStore
 from service.errors import BadInput, OrganizationRequired
 from service.settings import read_settings
-from service.tenants.caller import Caller, Role
+from service.tenants.caller import COMMAND_LINE, Caller, Role
 from service.tenants.store import TenantStore
 
 app = typer.Typer(help="List, show and unlink linked Sentry accounts.", no_args_is_help=True)
@@ -137,14 +137,14 @@ async def _open_runtime() -> AsyncIterator[Runtime]:
 async def _find_caller(tenants: TenantStore, tenant_id: str | None) -> Caller:
     """The operator, acting for a tenant."""
     if tenant_id is not None:
-        return Caller((await tenants.get_tenant(tenant_id)).id, Role.ADMIN, "command line")
+        return Caller((await tenants.get_tenant(tenant_id)).id, Role.ADMIN, COMMAND_LINE)
     found = await tenants.list_tenants()
     if len(found) != 1:
         raise BadInput(
             f"There are {len(found)} tenants.",
             cure="Name one with --tenant; `tenants list` shows them, `tenants create` makes one.",
         )
-    return Caller(found[0].id, Role.ADMIN, "command line")
+    return Caller(found[0].id, Role.ADMIN, COMMAND_LINE)
 
 
 def _read_token(path: Path | None) -> str:

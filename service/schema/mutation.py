@@ -162,6 +162,7 @@ class Mutation:
             external_ids=input.external_ids,
             expires_at=assume_utc(input.expires_at),
             pepper=info.context.services.api_key_pepper,
+            actor=caller.subject,
         )
         return CreatedApiKey(api_key=record, key=key)  # type: ignore[arg-type]  # the record backs the type
 
@@ -174,7 +175,8 @@ class Mutation:
         """Revoke an API key."""
         caller = info.context.caller
         require_key_admin(caller)
-        return await info.context.services.tenants.revoke_key(caller.tenant_id, id)  # type: ignore[return-value]  # backs the type
+        tenants = info.context.services.tenants
+        return await tenants.revoke_key(caller.tenant_id, id, actor=caller.subject)  # type: ignore[return-value]  # backs the type
 
     @strawberry.mutation(
         description="Call any method of Sentry's API below `/api/0/`, with a connection's credential. Needs the role "

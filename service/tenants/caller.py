@@ -9,6 +9,9 @@ from service.errors import Forbidden
 NARROWED_TO_AT_MOST = 1000
 """Connections that one key or JWT names."""
 
+COMMAND_LINE = "command line"
+"""The subject of whoever runs the service's commands."""
+
 
 class Role(enum.StrEnum):
     """What a caller may do; each role includes the ones before it."""

@@ -12,7 +12,8 @@ from service.columns import now
 from service.db import Database
 from service.errors import BadInput, Conflict, NotFound
 from service.ids import is_connection_id, new_id
-from service.tenants.caller import NARROWED_TO_AT_MOST, Role
+from service.journal import note_audit
+from service.tenants.caller import COMMAND_LINE, NARROWED_TO_AT_MOST, Role
 from service.tenants.keys import digest_key, new_key
 from service.tenants.models import ApiKeyRecord, TenantRecord
 
@@ -20,12 +21,17 @@ _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}\Z")
 
 
 class TenantStore:
-    """Creates, lists and revokes. Raises :class:`service.errors.StorageUnavailable` where the database is down."""
+    """Creates, lists and revokes. Raises :class:`service.errors.StorageUnavailable` where the database is down.
+
+    ``actor`` is whom the audit log names: a caller's subject, or the command line.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create_tenant(self, name: str, *, tenant_id: str | None = None) -> TenantRecord:
+    async def create_tenant(
+        self, name: str, *, tenant_id: str | None = None, actor: str = COMMAND_LINE
+    ) -> TenantRecord:
         """A new tenant; an id of one's own is for JWTs, whose issuer names the tenant.
 
         Raises :class:`BadInput`, and :class:`Conflict` where the id is taken.
@@ -36,6 +42,8 @@ class TenantStore:
         async with self._database.session() as session:
             session.add(tenant)
             try:
+                await session.flush()  # before the entry that belongs to it
+                note_audit(session, "tenant.create", tenant.id, actor=actor, details={"name": tenant.name})
                 await session.commit()
             except IntegrityError:
                 raise Conflict(f"There is a tenant with the id {tenant.id}.") from None
@@ -64,6 +72,7 @@ class TenantStore:
         connection_ids: Collection[str] | None = None,
         external_ids: Collection[str] | None = None,
         expires_at: datetime | None = None,
+        actor: str = COMMAND_LINE,
     ) -> tuple[ApiKeyRecord, str]:
         """A new key's record, and the key itself, which cannot be read again.
 
@@ -92,6 +101,7 @@ class TenantStore:
         async with self._database.session() as session:
             await _get_tenant(session, tenant_id)
             session.add(record)
+            _note_key(session, "api_key.create", record, actor)
             await session.commit()
         return record, key.shown
 
@@ -105,7 +115,7 @@ class TenantStore:
             )
             return list(found)
 
-    async def revoke_key(self, tenant_id: str, key_id: str) -> ApiKeyRecord:
+    async def revoke_key(self, tenant_id: str, key_id: str, *, actor: str = COMMAND_LINE) -> ApiKeyRecord:
         """Revoke a key, at once and for good; a second time changes nothing.
 
         Raises :class:`NotFound` for a key that is missing or another tenant's.
@@ -119,8 +129,19 @@ class TenantStore:
                 raise NotFound("There is no such API key.")
             if key.revoked_at is None:
                 key.revoked_at = now()
+                _note_key(session, "api_key.revoke", key, actor)
                 await session.commit()
             return key
+
+
+def _note_key(session: AsyncSession, action: str, key: ApiKeyRecord, actor: str) -> None:
+    details = {
+        "apiKey": key.id,
+        "name": key.name,
+        "role": key.role.value,
+        "isNarrowed": key.connection_ids is not None or key.external_ids is not None,
+    }
+    note_audit(session, action, key.tenant_id, actor=actor, details=details)
 
 
 async def _get_tenant(session: AsyncSession, tenant_id: str) -> TenantRecord:

@@ -7,6 +7,7 @@ from service.columns import now
 from service.db import Database
 from service.errors import BadInput, Conflict, NotFound
 from service.ids import new_id
+from service.journal import Journal
 from service.tenants.caller import Role
 from service.tenants.keys import is_key, parse_prefix
 from service.tenants.store import TenantStore
@@ -120,3 +121,34 @@ async def test_a_key_is_revoked_once_and_by_its_tenant_only(store: TenantStore):
     revoked = await store.revoke_key(acme.id, record.id)
     assert revoked.revoked_at is not None
     assert (await store.revoke_key(acme.id, record.id)).revoked_at == revoked.revoked_at
+
+
+# --- the audit log ---
+
+
+async def test_tenants_and_keys_are_audited_with_who_and_what_and_no_secret(store: TenantStore, database: Database):
+    tenant = await store.create_tenant("Acme")
+    record, shown = await store.create_key(
+        tenant.id, name="key", role=Role.WRITE, pepper=PEPPER, external_ids=["cust"], actor="key:key_1"
+    )
+    await store.revoke_key(tenant.id, record.id, actor="jwt:ann")
+    await store.revoke_key(tenant.id, record.id, actor="jwt:ann")  # changes nothing
+    entries = (await Journal(database).page_audit(tenant.id, limit=10))[::-1]
+    assert [(entry.action, entry.actor) for entry in entries] == [
+        ("tenant.create", "command line"),
+        ("api_key.create", "key:key_1"),
+        ("api_key.revoke", "jwt:ann"),
+    ]
+    assert entries[1].details == {"apiKey": record.id, "name": "key", "role": "write", "isNarrowed": True}
+    assert shown.rpartition("_")[2] not in repr([entry.model_dump() for entry in entries])
+
+
+async def test_what_was_refused_left_no_entry(store: TenantStore, database: Database):
+    tenant = await store.create_tenant("Acme", tenant_id="acme")
+    with pytest.raises(Conflict):
+        await store.create_tenant("Other", tenant_id="acme")
+    with pytest.raises(BadInput):
+        await store.create_key(tenant.id, name="", role=Role.READ, pepper=PEPPER)
+    with pytest.raises(NotFound):
+        await store.revoke_key(tenant.id, "key_" + "0" * 26)
+    assert [entry.action for entry in await Journal(database).page_audit(tenant.id, limit=10)] == ["tenant.create"]
