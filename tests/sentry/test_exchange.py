@@ -4,10 +4,13 @@ import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 
 import httpx
 import psutil
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.errors import (
     EgressRefused,
@@ -21,7 +24,7 @@ from service.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from service.sentry.account import Token
+from service.sentry.account import Applicant, Token
 from service.sentry.calls import Call, CallObservation
 from service.sentry.egress import EgressPolicy
 from service.sentry.exchange import Exchange
@@ -544,6 +547,124 @@ async def test_a_url_that_is_not_below_the_origin_is_not_sent() -> None:
         for url in (f"{decoy.origin.url}/api/0/x/", f"{upstream.origin.url}/x/", f"{upstream.origin.url}.evil/api/0/"):
             with pytest.raises(EgressRefused):
                 await exchange.fetch(Call(account_of(upstream.origin), upstream.origin, "GET", "x/", url, ()))
+
+
+ORIGIN = Origin("https", "sentry.example", 443, "/x")
+GRANTS = [
+    "https://sentry.example/x/oauth/token/",
+    f"https://sentry.example/x/api/0/sentry-app-installations/{'0' * 8}-0000-4000-8000-{'f' * 12}/authorizations/",
+]
+NEAR_MISSES = [
+    *(f"{url}{tail}" for url in GRANTS for tail in ("?a=b", "#a", "/", "..", "%2e%2e/", "\n", "x/")),
+    *(url.replace(*change) for url in GRANTS for change in (
+        ("https", "http"), ("/x/", "/"), ("/x/", "/x/x/"), ("/x/", "/x//"), ("sentry.example", "sentry.example.evil"),
+        ("sentry.example", "evil.example"), ("sentry.example", "sentry.example:8443"), ("/x/", "@evil.example/"),
+        ("sentry.example", "a@sentry.example"), ("token", "revoke"), ("0000", "000g"), ("authorizations", "x"),
+        ("f" * 12, "F" * 12), ("oauth", "oauth/../oauth"),
+    )),
+    "https://sentry.example/x/api/0/",
+    "https://sentry.example/x/api/0/organizations/acme/",
+    "https://sentry.example/x/oauth/authorize/",
+]  # fmt: skip
+NEAR_MISSES = [url for url in NEAR_MISSES if url not in GRANTS]  # what a change left as it was
+
+
+async def send_as_applicant(method: str, url: str) -> list[str]:
+    sent: list[str] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        assert "authorization" not in request.headers
+        sent.append(str(request.url))
+        return httpx.Response(200, stream=httpx.ByteStream(b"{}"))
+
+    exchange = Exchange(
+        httpx.MockTransport(note), policy=EgressPolicy(), deadline=1, attempts=1, max_bytes=9, observe=None
+    )
+    try:
+        await exchange.fetch(Call(Applicant("tnt_1", "client:1"), ORIGIN, method, "x/", url, (), b"secret"))
+    except EgressRefused:
+        assert sent == []
+    return sent
+
+
+@pytest.mark.parametrize("url", GRANTS)
+async def test_without_an_accounts_token_only_a_grant_is_sent(url: str) -> None:
+    assert await send_as_applicant("POST", url) == [url]
+    for method in ("GET", "PUT", "DELETE", "PATCH", "HEAD"):
+        assert await send_as_applicant(method, url) == []
+
+
+@pytest.mark.parametrize("url", NEAR_MISSES)
+async def test_a_grant_goes_nowhere_else(url: str) -> None:
+    assert await send_as_applicant("POST", url) == []
+
+
+PIECES = st.sampled_from(
+    ["https://", "http://", "sentry.example", "evil.example", "@", "/", "x", "oauth", "token", "api", "0", "..", "?",
+     "#", "sentry-app-installations", "authorizations", f"{'0' * 8}-0000-4000-8000-{'f' * 12}", "%2f", "\\", ":443", "\t"]
+)  # fmt: skip
+
+
+@settings(max_examples=scaled(test=500, soak=20000), deadline=None)
+@given(st.lists(PIECES, max_size=12).map("".join) | st.text(max_size=80).map(lambda text: f"{GRANTS[0]}{text}"))
+def test_no_url_at_all_gets_past_the_last_look(url: str) -> None:
+    assert asyncio.run(send_as_applicant("POST", url)) in ([], [url] if url in GRANTS else [])
+
+
+async def test_an_accounts_token_does_not_go_where_tokens_are_given() -> None:
+    async with serve(OK) as upstream:
+        transport = httpx.MockTransport(lambda _request: pytest.fail("sent"))
+        exchange = Exchange(
+            transport, policy=EgressPolicy([upstream.origin]), deadline=1, attempts=1, max_bytes=1, observe=None
+        )
+        url = f"{upstream.origin.url}/oauth/token/"
+        with pytest.raises(EgressRefused):
+            await exchange.fetch(Call(account_of(upstream.origin), upstream.origin, "POST", "x/", url, ()))
+
+
+# --- what never left ---
+
+
+async def test_a_write_that_time_ran_out_on_before_it_had_a_connection_did_not_happen() -> None:
+    """A server that takes connections and says nothing: TLS is waited for."""
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    origin = Origin("https", "127.0.0.1", server.sockets[0].getsockname()[1], "")
+    async with client_for(origin, deadline=0.3) as client:
+        with pytest.raises(UpstreamTimeout):
+            await client.send(account_of(origin), "POST", PATH, body=b"{}")
+    server.close()
+
+
+async def test_a_write_that_time_ran_out_on_once_it_had_a_connection_may_have_happened() -> None:
+    async with serve(SILENT) as upstream, client_for(upstream.origin, deadline=0.5) as client:
+        with pytest.raises(OutcomeUnknown):
+            await client.send(account_of(upstream.origin), "POST", PATH, body=b"{}")
+
+
+# --- the servers' clocks ---
+
+
+async def test_the_servers_clock_is_read_off_every_answer() -> None:
+    skews = [600.0, -600.0]
+
+    async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
+        date = formatdate(time.time() + skews[0], usegmt=True)
+        writer.write(answer(b"[]", status="404 X" if len(skews) == 1 else "200 OK", headers={"Date": date}))
+
+    async with serve(behave) as upstream, serve(OK) as other, client_for(upstream.origin, other.origin) as client:
+        assert client.clock_skew(upstream.origin) is None
+        await client.get(account_of(upstream.origin), PATH)
+        assert client.clock_skew(upstream.origin) == pytest.approx(600, abs=2)
+        skews.pop(0)
+        await client.send(account_of(upstream.origin), "PUT", PATH)
+        assert client.clock_skew(upstream.origin) == pytest.approx(-600, abs=2)
+        await client.get(account_of(other.origin), PATH)
+        assert client.clock_skew(other.origin) is None  # it does not tell the time
 
 
 async def observe_a_read(behave: Behave | bytes) -> CallObservation:

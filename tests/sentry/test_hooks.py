@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -109,7 +110,5 @@ def test_any_object_is_read(action: Any, installation: Any, data: Any, actor: An
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    try:
-        decode_hook(body)
-    except BadInput as error:
-        assert error.message
+    with suppress(BadInput):
+        decode_hook(body)  # anything else would be a fault of ours

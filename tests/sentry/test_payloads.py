@@ -109,6 +109,9 @@ def test_organizations_regions_and_installations() -> None:
     assert regions.regions[0].url == "https://de.sentry.io"
     installation = decode(b'{"uuid":"u","app":{"slug":"a"},"organization":{"slug":"acme"}}', Installation)
     assert installation.organization.slug == "acme"
+    assert (installation.uuid, installation.status) == ("u", None)
+    assert installation.app is not None
+    assert (installation.app.slug, installation.app.uuid) == ("a", None)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ async def test_a_member_comes_with_the_untouched_json() -> None:
 
 async def test_single_reads() -> None:
     answers = {
-        "/api/0/": {"version": "0", "auth": {"scopes": ["org:read"]}},
+        "/api/0/": {"version": "0", "auth": {"scopes": ["org:read"]}, "user": {"id": "3", "isActive": True}},
+        "/api/0/organizations/acme/members/me/": {"id": "7", "user": {"id": "3"}, "orgRole": "owner", "teams": []},
         "/api/0/organizations/acme/": {"id": "2", "slug": "acme"},
         "/api/0/users/me/regions/": {"regions": [{"name": "us", "url": "https://us.sentry.io"}]},
         "/api/0/sentry-app-installations/u-1/": {"uuid": "u-1", "app": {"slug": "a"}, "organization": {"slug": "acme"}},
@@ -104,8 +105,15 @@ async def test_single_reads() -> None:
         root = await reads.fetch_root(client, account)
         assert root.auth is not None
         assert root.auth.scopes == ["org:read"]
+        assert root.user is not None
+        assert (root.user.id, root.user.is_active) == ("3", True)
         assert (await reads.fetch_organization(client, account)).id == "2"
         assert [region.url for region in await reads.fetch_regions(client, account)] == ["https://us.sentry.io"]
         assert (await reads.fetch_installation(client, account, "u-1")).organization.slug == "acme"
-        assert [asked(request)[0] for request in api.requests] == ["/api/0/organizations/acme/"]
+        me = await reads.fetch_me(client, account)
+        assert (me.id, me.org_role, me.user and me.user.id) == ("7", "owner", "3")
+        assert [asked(request)[0] for request in api.requests] == [
+            "/api/0/organizations/acme/",
+            "/api/0/organizations/acme/members/me/",
+        ]
         assert len(control.requests) == 3

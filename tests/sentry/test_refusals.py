@@ -9,6 +9,7 @@ from service.errors import (
     MissingScope,
     OutcomeUnknown,
     RateLimited,
+    UnauthorizedReason,
     UpstreamError,
     UpstreamInvalid,
     UpstreamNotFound,
@@ -75,6 +76,40 @@ def test_a_401_that_no_token_cures_says_what_does(code: str) -> None:
     error = explain(401, payload)
     assert error.cure != UpstreamUnauthorized.cure
     assert "Sentry refuses the credential" not in error.message
+
+
+REASONS = [
+    ({"detail": "Invalid token"}, "INVALID_TOKEN"),
+    ({"detail": "Invalid org token"}, "INVALID_TOKEN"),
+    ({"detail": "Token expired"}, "TOKEN_EXPIRED"),
+    ({"detail": "User inactive or deleted"}, "USER_INACTIVE"),
+    ({"detail": "UserApplication inactive or deleted"}, "APPLICATION_INACTIVE"),
+    ({"detail": {"code": "sso-required", "message": "x"}}, "SSO_REQUIRED"),
+    ({"detail": {"code": "2fa-required", "message": "x"}}, "TWO_FACTOR_REQUIRED"),
+    ({"detail": {"code": "member-disabled-over-limit"}}, "MEMBER_DISABLED"),
+    ({"detail": {"code": "email-verification-required"}}, "EMAIL_UNVERIFIED"),
+    ({"detail": {"code": "sudo-required"}}, "SUDO_REQUIRED"),
+    ({"detail": {"code": "data-secrecy"}}, "DATA_SECRECY"),
+    ({"detail": "Authentication credentials were not provided."}, "UNKNOWN"),
+    ({"detail": "invalid token"}, "UNKNOWN"),
+    ({"detail": "Invalid token."}, "UNKNOWN"),
+    ({"detail": {"code": "SSO-required"}}, "UNKNOWN"),
+    ({"detail": {"code": "new", "message": "Something"}}, "UNKNOWN"),
+    ({}, "UNKNOWN"),
+    (None, "UNKNOWN"),
+]
+
+
+@pytest.mark.parametrize(("payload", "reason"), REASONS)
+def test_a_401_has_a_reason(payload: Any, reason: str) -> None:
+    error = explain(401, payload)
+    assert isinstance(error, UpstreamUnauthorized)
+    assert error.reason is UnauthorizedReason[reason]
+    assert error.cure
+
+
+def test_every_reason_is_in_the_table() -> None:
+    assert {reason for _, reason in REASONS} == set(UnauthorizedReason)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +184,8 @@ def test_any_body_is_explained(status: int, body: bytes) -> None:
     [
         (Failure.UNSENT, "GET", UpstreamUnavailable),
         (Failure.UNSENT, "POST", UpstreamUnavailable),
+        (Failure.DISTRUSTED, "GET", UpstreamUnavailable),
+        (Failure.DISTRUSTED, "POST", UpstreamUnavailable),
         (Failure.LOST, "GET", UpstreamUnavailable),
         (Failure.LOST, "POST", OutcomeUnknown),
         (Failure.GARBLED, "GET", UpstreamInvalid),

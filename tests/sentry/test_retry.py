@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sentry.retry import Failure, RetryBudget, costs_budget, plan_retry, read_reset, read_retry_after, told_wait
+from service.sentry.retry import (
+    Failure,
+    RetryBudget,
+    costs_budget,
+    plan_retry,
+    read_reset,
+    read_retry_after,
+    read_skew,
+    told_wait,
+)
 
 NOW = 1_795_000_000.5
 FIRST: dict[str, Any] = {"attempt": 1, "attempts": 3, "now": NOW}
@@ -34,6 +43,11 @@ def test_writes_that_may_have_happened_are_not(method: str, outcome: int | Failu
 @pytest.mark.parametrize("outcome", [429, Failure.UNSENT])
 def test_writes_that_cannot_have_happened_are(method: str, outcome: int | Failure) -> None:
     assert plan_retry(outcome, {}, method=method, **FIRST) is not None
+
+
+@pytest.mark.parametrize("method", ["GET", *WRITES])
+def test_a_certificate_is_not_doubted_twice(method: str) -> None:
+    assert plan_retry(Failure.DISTRUSTED, {}, method=method, **FIRST) is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
@@ -95,6 +109,18 @@ def test_a_reset_is_read_on_the_servers_clock_where_ours_is_off() -> None:
     assert read_reset(reset | {"date": date(NOW)}, NOW - 600) == 3.0
     assert read_reset(reset, NOW - 10**6) == 3600.0
     assert read_reset({"x-sentry-rate-limit-reset": "None"}, NOW) is None
+
+
+@pytest.mark.parametrize("skew", [0, 1, -1, 600, -600, 10**8])
+def test_the_servers_clock_is_known_to_half_a_second(skew: int) -> None:
+    found = read_skew({"date": date(NOW + skew)}, NOW)
+    assert found is not None
+    assert abs(found - skew) <= 0.5
+
+
+@pytest.mark.parametrize("text", ["", "soon", "Mon, 99 Nov 2026 04:24:52 GMT"])
+def test_a_server_without_a_clock_has_no_skew(text: str) -> None:
+    assert read_skew({"date": text} if text else {}, NOW) is None
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
