@@ -10,17 +10,16 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.types import ASGIApp
 
 from service import __version__
 from service.connections.accounts import AccountSource
 from service.connections.cache import ConnectionCache
 from service.connections.clients import Clients
+from service.connections.doctor import Doctor
 from service.connections.idempotency import IdempotencyStore
 from service.connections.keyring import Keyring
 from service.connections.linking import Linker
-from service.connections.models import ConnectionRecord
 from service.connections.refresh_store import RefreshStore
 from service.connections.refreshing import LEASE_MARGIN, Refresher
 from service.connections.rewrap import missing_keys
@@ -35,6 +34,7 @@ from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
 from service.journal import Journal
 from service.last_used import LastUsed
+from service.link.sessions import LinkSessions
 from service.operations.health import ReadinessProbe, check_disk, create_health_routes, remember
 from service.operations.metrics import create_metrics_route
 from service.operations.observer import Observer
@@ -100,9 +100,19 @@ class Runtime:
         cache = ConnectionCache()
         connections = ConnectionStore(database, cache)
         journal = Journal(database)
-        lease = settings.upstream_deadline + LEASE_MARGIN
-        refreshing = RefreshStore(database, cache, lease_seconds=lease, on_needs_reauth=_no_link_session)
-        refresher = Refresher(refreshing, client, vault, _build_clients(settings))
+        clients = _build_clients(settings)
+        link_sessions = LinkSessions(database, keyring, public_url=settings.public_url, clients=clients, policy=policy)
+        refresher = Refresher(
+            RefreshStore(
+                database,
+                cache,
+                lease_seconds=settings.upstream_deadline + LEASE_MARGIN,
+                on_needs_reauth=link_sessions.create_for_reauth,
+            ),
+            client,
+            vault,
+            clients,
+        )
         accounts = AccountSource(connections, vault, refresher, last_used)
         members = MemberReader(client)
         # A keyed write counts as running for as long as it can last, and a little.
@@ -112,6 +122,9 @@ class Runtime:
             api_key_pepper=keyring.api_key_pepper,
             connections=connections,
             accounts=accounts,
+            link_sessions=link_sessions,
+            journal=journal,
+            doctor=Doctor(client, connections, accounts, clients),
             linker=Linker(client, policy, connections, vault, accounts, journal, private_ca=settings.private_ca),
             client=client,
             members=members,
@@ -160,10 +173,6 @@ class Runtime:
             await self.services.proxy.idempotency.purge()
         except StorageUnavailable as error:
             _log.warning("answers_not_purged", error=error.message)
-
-
-async def _no_link_session(_: AsyncSession, __: ConnectionRecord) -> None:
-    return None
 
 
 def _build_clients(settings: Settings) -> Clients:

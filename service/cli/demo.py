@@ -1,22 +1,25 @@
 """``demo``: everything on loopback, with a stand-in Sentry linked, and GraphiQL open."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated
 
 import typer
 import uvloop
+from pydantic import SecretStr
 
 from service.app import Runtime, create_app
 from service.cli.serve import Host, Port, run_server
 from service.connections.keyring import Keyring
 from service.connections.linking import LinkRequest
 from service.errors import Conflict
+from service.link.rules import LinkSessionRequest
 from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
 from service.sandbox.app import Sandbox, SandboxConfig, create_sandbox
 from service.sandbox.server import serve_in_thread
-from service.sandbox.world import DEMO_TOKENS, Manner
-from service.settings import DEMO, Settings, read_settings
+from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, DEMO_TOKENS, Manner
+from service.settings import DEMO, OAuthClientSettings, SentryAppSettings, Settings, read_settings
 from service.tenants.caller import Caller, Role
 
 _TENANT = "demo"
@@ -29,13 +32,54 @@ SandboxManner = Annotated[
 
 def demo(host: Host = None, port: Port = None, manner: SandboxManner = "latest") -> None:
     """Try it out: a stand-in Sentry is linked, and GraphiQL opens with queries that work."""
+    settings = read_settings(host=host, port=port, **DEMO)
     sandbox = create_sandbox(SandboxConfig(manner=manner))
-    with serve_in_thread(sandbox):
-        settings = read_settings(host=host, port=port, **DEMO)
-        settings = settings.model_copy(update={"egress_allow": (*settings.egress_allow, sandbox.url)})
+    with _serve_sandbox(sandbox, settings.port + 1):
+        settings = _add_sandbox(settings, sandbox)
         if not settings.keyring_file.exists():
             Keyring.init(settings.keyring_file)
         uvloop.run(_demo(settings, sandbox))
+
+
+@contextmanager
+def _serve_sandbox(sandbox: Sandbox, port: int) -> Iterator[None]:
+    """At the same port each time, if it is free: what was linked in an earlier run finds it there."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(serve_in_thread(sandbox, port))
+        except (OSError, OverflowError):
+            stack.enter_context(serve_in_thread(sandbox))
+        yield
+
+
+def _add_sandbox(settings: Settings, sandbox: Sandbox) -> Settings:
+    """The settings with the stand-in Sentry's clients beside the operator's own."""
+    public_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+    client = OAuthClientSettings(
+        origin=sandbox.url,
+        client_id=DEMO_OAUTH_CLIENT.client_id,
+        client_secret=SecretStr(DEMO_OAUTH_CLIENT.client_secret),
+    )
+    app = SentryAppSettings(
+        origin=sandbox.url,
+        slug=DEMO_APP.slug,
+        client_id=DEMO_APP.client_id,
+        client_secret=SecretStr(DEMO_APP.client_secret),
+        verify_install=DEMO_APP.verify_install,
+    )
+    sandbox.register_redirects(
+        oauth=[f"{public_url}/link/oauth/{client.client_id}/callback"],
+        install=f"{public_url}/link/install/callback",
+        webhook=f"{public_url}/webhooks/sentry/{app.client_id}",
+    )
+    return settings.model_copy(
+        update={
+            "public_url": public_url,
+            "egress_allow": (*settings.egress_allow, sandbox.url),
+            "oauth_clients": (client, *settings.oauth_clients),
+            "sentry_apps": (app, *settings.sentry_apps),
+        }
+    )
 
 
 async def _demo(settings: Settings, sandbox: Sandbox) -> None:
@@ -44,7 +88,7 @@ async def _demo(settings: Settings, sandbox: Sandbox) -> None:
     with open_sockets(settings.host, settings.port) as sockets:
         async with runtime.started():
             key = await _prepare(runtime, sandbox)
-            _greet(settings, sandbox)
+            _greet(settings, sandbox, await _invite(runtime))
             await run_server(create_app(runtime, demo_key=key), runtime, sockets)
 
 
@@ -68,9 +112,18 @@ async def _prepare(runtime: Runtime, sandbox: Sandbox) -> str:
     return key
 
 
-def _greet(settings: Settings, sandbox: Sandbox) -> None:
+async def _invite(runtime: Runtime) -> str:
+    """An address that links an account of the stand-in Sentry, or gives an already linked one a new credential."""
+    sessions, caller = runtime.services.link_sessions, Caller(_TENANT, Role.ADMIN, "demo")
+    wanted = LinkSessionRequest(external_id="initech", name="Initech", customer_id="initech")
+    session = await sessions.find_open(caller, "initech") or await sessions.create(caller, wanted)
+    return sessions.url(session)
+
+
+def _greet(settings: Settings, sandbox: Sandbox, link_url: str) -> None:
     typer.echo(f"""
   GraphiQL        http://{settings.host}:{settings.port}/graphql
+  link a customer {link_url}
   stand-in Sentry {sandbox.url}  (linked as the connection `sandbox`)
   data            {settings.database_url}
 

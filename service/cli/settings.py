@@ -80,7 +80,7 @@ def _describe_type(annotation: Any) -> str:
         return _describe_type(next(each for each in arguments if each is not types.NoneType))
     if origin is tuple:
         return "list of " + _describe_type(arguments[0]).replace(" or ", ", ")
-    names = {
+    names: dict[Any, str] = {
         str: "text",
         int: "integer",
         float: "number",

@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from service.columns import now
 from service.connections.cache import ConnectionCache, Linked
+from service.connections.link_models import LinkSessionRecord
 from service.connections.link_rules import SealedToken
 from service.connections.models import (
     ConnectionProblem,
@@ -31,8 +32,8 @@ from service.journal import EventType, Outcome, note_audit, note_event
 ACTOR = "service"
 """Who the audit log says did what nobody asked for."""
 
-OnNeedsReauth = Callable[[AsyncSession, ConnectionRecord], Awaitable[str | None]]
-"""Makes a link session for a connection inside the transaction that stops it; its id, or None."""
+OnNeedsReauth = Callable[[AsyncSession, ConnectionRecord], Awaitable[LinkSessionRecord | None]]
+"""Makes a link session for a connection inside the transaction that stops it, if there is a page for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ class RefreshStore:
         if problem in LOST and was_active:
             connection.status = ConnectionStatus.NEEDS_REAUTH
             link_session = await self._on_needs_reauth(session, connection)
-            data = {"problem": problem.value, "linkSessionId": link_session}
+            data = {"problem": problem.value, "linkSessionId": link_session and link_session.id}
             note_event(session, EventType.NEEDS_REAUTH, connection.tenant_id, connection.id, data)
         note_audit(
             session,

@@ -7,10 +7,13 @@ from typing import Any
 import strawberry
 
 from service.connections.accounts import AccountSource
+from service.connections.doctor import Doctor
 from service.connections.linking import Linker
 from service.connections.store import ConnectionStore
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
+from service.journal import Journal
+from service.link.sessions import LinkSessions
 from service.proxy.engine import ProxyEngine
 from service.schema.cursors import CursorCodec
 from service.schema.loaders import Loaders
@@ -28,6 +31,9 @@ class Services:
     api_key_pepper: bytes = field(repr=False)
     connections: ConnectionStore
     accounts: AccountSource
+    link_sessions: LinkSessions
+    journal: Journal
+    doctor: Doctor
     linker: Linker
     client: SentryClient
     members: MemberReader
