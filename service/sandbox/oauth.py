@@ -18,6 +18,7 @@ from service.sandbox.structure import User
 from service.sandbox.world import CODE_LIFE, AuthorizationCode, OAuthApplication, Token
 
 TOKEN_LIFE = timedelta(days=30)
+NOT_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 GRANTABLE: Scopes = ALL_SCOPES | {"openid", "profile", "email"}
 _CHALLENGE = re.compile(r"[A-Za-z0-9._~-]{43,128}\Z")
 
@@ -69,18 +70,24 @@ def approve(
 
 
 def answer_token(call: Call) -> Answer:
-    """``POST /oauth/token/``: the answer, whatever it is."""
-    if call.method != "POST":
-        return Answer(405, b"", "text/html; charset=utf-8", {"allow": "POST, OPTIONS"})
-    form = call.form()
+    """``POST /oauth/token/``: the answer, whatever it is, which no cache keeps."""
     try:
-        application = _authenticate_old(call, form) if call.manner == "23.7" else _authenticate(call, form)
-        if form.get("grant_type") == "authorization_code":
-            token = _exchange(call, application, form)
-        else:
-            token = _refresh(call, application, form)
+        answer = _answer_post(call) if call.method == "POST" else _wrong_method()
     except Refused as refused:
-        return refused.answer
+        answer = refused.answer
+    answer.headers["cache-control"] = NOT_CACHED
+    return answer
+
+
+def _wrong_method() -> Answer:
+    return Answer(405, b"", "text/html; charset=utf-8", {"allow": "POST, OPTIONS"})
+
+
+def _answer_post(call: Call) -> Answer:
+    form = call.form()
+    application = _authenticate_old(call, form) if call.manner == "23.7" else _authenticate(call, form)
+    give = _exchange if form["grant_type"] == "authorization_code" else _refresh
+    token = give(call, application, form)
     call.world.record_issue(f"oauth {form['grant_type']}", str(token.id))
     return answer_json(_show(call, token))
 

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 from service.sandbox import html
 from service.sandbox.call import Call
+from service.sandbox.oauth import NOT_CACHED
 from service.sandbox.responses import Answer
 from service.sandbox.structure import User
 from service.sandbox.world import DEMO_PASSWORD
 
 COOKIE = "sentrysid"
 CSRF_FIELD = "csrfmiddlewaretoken"
-NOT_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 
 
 @dataclass(slots=True)

@@ -8,18 +8,27 @@
 ``SENTRY_TEST_EXPIRED_TOKEN``    a token that has expired
 ``SENTRY_TEST_INTERNAL_TOKEN``   a token of an internal integration of that organization, with member:read
 
-Nothing is written to a real server.
+``SENTRY_TEST_LOGIN``            a person's login, an owner of that organization
+``SENTRY_TEST_PASSWORD``         the person's password
+
+Nothing is written to a real server, except where a login is given: then the tests of linking sign in as that person,
+make an OAuth application and an app of their own, install the app in the organization, and remove all of it at the end.
+The token must then have org:write and org:integrations, too.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from service.sandbox.app import Sandbox, SandboxConfig, create_sandbox
 from service.sandbox.server import serve_in_thread
-from service.sandbox.world import DEMO_TOKENS, Manner
+from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, DEMO_PASSWORD, DEMO_TOKENS, Manner
+from tests.contract.linking import APP_REDIRECT, OTHER_REDIRECT, REDIRECT, Bench, Client
+from tests.contract.receiver import Receiver, receiving
+from tests.contract.registration import registered
 from tests.contract.server import Kind, Server
 
 _URL = os.environ.get("SENTRY_TEST_URL", "").rstrip("/")
@@ -74,6 +83,42 @@ def server(request: pytest.FixtureRequest) -> Server:
         return found
     sandbox: Sandbox = request.getfixturevalue("sandbox")
     return _of_sandbox(sandbox, "23.7" if request.param == "sandbox-23.7" else "latest")
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def real_bench(real_server: Server, receiver: Receiver) -> Iterator[Bench]:
+    login, password = os.environ.get("SENTRY_TEST_LOGIN"), os.environ.get("SENTRY_TEST_PASSWORD")
+    if not login or not password:
+        pytest.skip("SENTRY_TEST_LOGIN and SENTRY_TEST_PASSWORD are not set")
+    with registered(real_server, login, password, receiver.url) as bench:
+        yield bench
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, server: Server, receiver: Receiver) -> Bench:
+    """A server to link with: a person who can sign in, an OAuth application, an app."""
+    if request.node.callspec.params["server"] == "real":
+        found: Bench = request.getfixturevalue("real_bench")
+        return found
+    sandbox: Sandbox = request.getfixturevalue("sandbox")
+    sandbox.register_redirects(oauth=[REDIRECT, OTHER_REDIRECT], install=APP_REDIRECT, webhook=receiver.url)
+    oauth = Client(DEMO_OAUTH_CLIENT.client_id, DEMO_OAUTH_CLIENT.client_secret)
+    app = Client(DEMO_APP.client_id, DEMO_APP.client_secret, DEMO_APP.slug)
+    return Bench(server, sandbox.world.users[0].email, DEMO_PASSWORD, oauth, app, sandbox.expire)
+
+
+@pytest.fixture
+def installation(bench: Bench) -> Iterator[dict[str, Any]]:
+    """The app, installed for this test: what the API answered, with the code."""
+    found = bench.install()
+    yield found
+    assert bench.uninstall(found["uuid"]).status_code in {204, 404}
 
 
 @pytest.fixture(params=_SERVERS)

@@ -33,19 +33,22 @@ class Server:
     is_strict: bool = False
 
     def ask(self, path: str, token: Kind | None = "admin", *, method: str = "GET", **kwargs: Any) -> httpx.Response:
-        """Asks below /api/0/. Waits out a 429 (unless strict) and repeats what broke on the way: all are reads."""
+        """Asks below /api/0/. Waits out a 429 (unless strict) and repeats a read that broke on the way."""
         headers = {"Authorization": f"Bearer {self.token(token)}"} if token else {}
+        headers |= kwargs.pop("headers", {})
         for _ in range(8):
             try:
                 # A fresh connection each time: some servers close idle ones without a word.
                 response = httpx.request(
                     method,
                     f"{self.url}/api/0/{path}",
-                    headers=headers | kwargs.pop("headers", {}),
+                    headers=headers,
                     timeout=60,
                     **kwargs,
                 )
             except httpx.TransportError:
+                if method not in {"GET", "HEAD", "OPTIONS"}:
+                    raise
                 time.sleep(0.2)
                 continue
             if response.status_code != 429 or self.is_strict:

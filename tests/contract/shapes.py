@@ -209,6 +209,38 @@ ISSUE = Shape(
     ),
 )
 ROOT = Shape({"version": str, "auth": (Shape({"scopes": [str]}), NONE), "user": (dict, NONE)})
+OAUTH_TOKEN = Shape(
+    {
+        "access_token": str,
+        "refresh_token": str,
+        "expires_in": int,
+        "expires_at": DATE,
+        "token_type": frozenset({"bearer", "Bearer"}),
+        "scope": str,
+        "user": Shape({"id": str, "name": str, "email": str}),
+    }
+)
+INSTALLATION = Shape(
+    {
+        "app": Shape({"uuid": str, "slug": str}),
+        "organization": Shape({"slug": str}),
+        "uuid": str,
+        "status": frozenset({"pending", "installed"}),
+    }
+)
+NEW_INSTALLATION = Shape({**INSTALLATION.always, "code": str})
+APP_TOKEN = Shape(
+    {
+        "id": str,
+        "token": str,
+        "refreshToken": str,
+        "dateCreated": DATE,
+        "expiresAt": DATE,
+        "scopes": [str],
+        "state": (str, NONE),
+        "application": NONE,
+    }
+)
 RATE_LIMIT_HEADERS = (
     "X-Sentry-Rate-Limit-Limit",
     "X-Sentry-Rate-Limit-Remaining",
