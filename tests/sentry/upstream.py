@@ -130,6 +130,7 @@ class Tokens:
         self.current = Token(value, 1)
         self.fresh = fresh
         self.rejected: list[Token] = []
+        self.doubted: list[Token] = []
 
     async def token(self) -> Token:
         return self.current
@@ -141,6 +142,9 @@ class Tokens:
             raise self.fresh
         self.current = Token(self.fresh, rejected.version + 1)
         return self.current
+
+    async def doubt(self, rejected: Token) -> None:
+        self.doubted.append(rejected)
 
 
 def account_of(origin: Origin, *, tenant: str = "tnt_1", connection: str = "con_1", **given: Any) -> Account:
