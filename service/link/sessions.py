@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -14,13 +13,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from service.columns import now
 from service.connections.clients import Clients
 from service.connections.keyring import Keyring
-from service.connections.link_models import LinkAttemptRecord, LinkMethod, LinkSessionRecord, LinkSessionStatus
+from service.connections.link_models import LinkAttemptRecord, LinkSessionRecord, LinkSessionStatus
 from service.connections.models import ConnectionRecord
 from service.connections.visibility import LONGEST_TEXT, is_clean, no_such_connection, visible
 from service.db import Database
 from service.errors import Conflict, LinkPageUnavailable, NotFound
 from service.ids import is_connection_id, new_id
-from service.journal import note_audit
+from service.link.records import hash_secret, note_session, open_conditions
 from service.link.rules import USUAL, LinkSessionRequest, check_request, find_methods
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
@@ -30,7 +29,6 @@ from service.tenants.models import TenantRecord
 KEPT = timedelta(days=30)
 """How long a session that ended without a link is still shown."""
 
-_OPEN = (LinkSessionStatus.CREATED, LinkSessionStatus.STARTED)
 _SERVICE = "service"
 
 
@@ -225,47 +223,6 @@ class LinkSessions:
         if self._public_url is None:
             raise LinkPageUnavailable("This service has no link page.")
         return self._public_url
-
-
-def hash_secret(text: str) -> bytes:
-    """What is stored of a token of 256 bits: its SHA-256, which needs no salt."""
-    return hashlib.sha256(text.encode()).digest()
-
-
-def is_open(record: LinkSessionRecord) -> bool:
-    """Whether an account can still be linked by the session."""
-    return record.status in _OPEN and record.expires_at > now()
-
-
-def open_conditions() -> list[ColumnElement[bool]]:
-    """The same, as conditions of a query."""
-    return [col(LinkSessionRecord.status).in_(_OPEN), col(LinkSessionRecord.expires_at) > now()]
-
-
-def offered(record: LinkSessionRecord) -> tuple[LinkMethod, ...]:
-    """The ways that the session offers."""
-    return tuple(LinkMethod(method) for method in record.methods)
-
-
-def note_session(
-    session: AsyncSession,
-    action: str,
-    record: LinkSessionRecord,
-    *,
-    actor: str,
-    details: Mapping[str, Any] | None = None,
-    **options: Any,
-) -> None:
-    """Add an entry on a link session to the audit log, within its transaction."""
-    note_audit(
-        session,
-        action,
-        record.tenant_id,
-        actor=actor,
-        connection_id=record.connection_id,
-        details={"session": record.id, "externalId": record.external_id, **(details or {})},
-        **options,
-    )
 
 
 def _visible(caller: Caller) -> list[ColumnElement[bool]]:
