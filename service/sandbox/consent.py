@@ -31,7 +31,7 @@ def authorize(visit: Visit) -> Answer:
         asked = visit.session.request = _check(visit)
     except Refused as refused:
         return refused.answer
-    user = _signed_in(visit)
+    user = visit.user
     if user is None:
         return show_login(visit, visit.here, f"Connect Sentry to {asked.application.name}")
     approved = asked.application.approved.get(user.id)
@@ -62,11 +62,6 @@ def _check(visit: Visit) -> ConsentRequest:
     return ConsentRequest(application, uri, scopes, state, challenge)
 
 
-def _signed_in(visit: Visit) -> User | None:
-    user = visit.session.user
-    return user if user and user.is_active else None
-
-
 def _ask(visit: Visit, asked: ConsentRequest, user: User) -> Answer:
     deeds = ["See your name and e-mail address.", *describe_scopes(asked.scopes)]
     return html.page(
@@ -84,7 +79,7 @@ def describe_scopes(scopes: Scopes) -> list[str]:
 
 
 def _decide(visit: Visit) -> Answer:
-    asked, user = visit.session.request, _signed_in(visit)
+    asked, user = visit.session.request, visit.user
     if not isinstance(asked, ConsentRequest) or not asked.application.is_active:
         return html.page("Authorization Error", html.text("Please start the authorization again."))
     if user is None:

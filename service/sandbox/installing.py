@@ -16,8 +16,8 @@ _MAY_INSTALL = scopes("org:integrations org:write org:admin")
 
 def external_install(visit: Visit) -> Answer:
     """GET asks where to; POST installs and sends the browser to the app, with the code."""
-    user = visit.session.user
-    if user is None or not user.is_active:
+    user = visit.user
+    if user is None:
         return Answer(302, b"", html.HTML, {"location": f"/auth/login/?next={quote(visit.here, safe='')}"})
     app = visit.call.world.find_app(visit.call.path.split("/")[2])
     if app is None or app.is_internal:

@@ -42,6 +42,12 @@ class Visit:
         return {CSRF_FIELD: self.session.csrf}
 
     @property
+    def user(self) -> User | None:
+        """Who is signed in, as long as the person is active."""
+        found = self.session.user
+        return found if found and found.is_active else None
+
+    @property
     def here(self) -> str:
         """The path with its query, as it was asked for."""
         query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in self.call.query)
@@ -137,8 +143,8 @@ def login(visit: Visit) -> Answer:
     """``/auth/login/``: goes on to ``next``, where that is a path of this server."""
     onward = visit.call.last("next") or "/"
     is_here = onward.startswith("/") and not onward.startswith(("//", "/\\"))
-    if visit.session.user and visit.call.method != "POST":
-        return html.page("Signed in", html.text(f"You are signed in as {visit.session.user.email}."))
+    if visit.user and visit.call.method != "POST":
+        return html.page("Signed in", html.text(f"You are signed in as {visit.user.email}."))
     return show_login(visit, onward if is_here else "/")
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from service.sandbox.app import Sandbox, create_sandbox
 from tests.sandbox.conftest import client_of
+from tests.sandbox.linking import linker_of
 
 _ROOT = "http://sandbox/__sandbox__/"
 
@@ -21,6 +22,18 @@ async def test_switches_faults_and_starts_anew(client: httpx.AsyncClient) -> Non
 async def test_changes_the_manner(app: Sandbox, client: httpx.AsyncClient) -> None:
     assert (await client.put(f"{_ROOT}manner/", json={"manner": "23.7"})).status_code == 204
     assert app.manner == "23.7"
+
+
+async def test_sets_clock_and_addresses_and_revokes(app: Sandbox, client: httpx.AsyncClient) -> None:
+    assert (await client.put(f"{_ROOT}skew/", json={"seconds": 90})).status_code == 204
+    assert app.skew == 90
+    addresses = {"oauth": ["http://a.example/"], "install": "http://b.example/", "webhook": "http://c.example/"}
+    assert (await client.put(f"{_ROOT}redirects/", json=addresses)).status_code == 204
+    linker = linker_of(app)
+    assert (linker.redirect_url, linker.webhook_url) == ("http://b.example/", "http://c.example/")
+    token = app.grant_oauth(["org:read"])
+    assert (await client.post(f"{_ROOT}revoke/", json={"token": token.value})).status_code == 204
+    assert (await client.post(f"{_ROOT}revoke/", json={"token": token.value})).status_code == 404
 
 
 @pytest.mark.parametrize("body", [{"kind": "no such fault"}, {"kind": "fail", "status": "x"}, []])
