@@ -23,6 +23,7 @@ from service.connections.linking import Linker
 from service.connections.refresh_store import RefreshStore
 from service.connections.refreshing import LEASE_MARGIN, Refresher
 from service.connections.rewrap import missing_keys
+from service.connections.sealing_keys import SealingKeys
 from service.connections.store import ConnectionStore
 from service.connections.vault import Vault
 from service.db import Database
@@ -126,6 +127,7 @@ class Runtime:
             journal=journal,
             doctor=Doctor(client, connections, accounts, clients),
             linker=Linker(client, policy, connections, vault, accounts, journal, private_ca=settings.private_ca),
+            sealing_keys=SealingKeys(database, keyring),
             client=client,
             members=members,
             groups=GroupReader(client, members, remember_seconds=settings.group_cache_seconds),

@@ -6,7 +6,7 @@ Details hold words, ids and numbers, never a secret.
 
 import contextlib
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -144,11 +144,17 @@ class Journal:
         wanted: AuditFilter = AuditFilter(),
         *,
         limit: int,
+        seen: Collection[str] | None = None,
         after: str | None = None,
         before: str | None = None,
     ) -> list[AuditRecord]:
-        """At most ``limit`` entries, the newest first. ``after`` and ``before`` are ids, exclusive, in that order."""
+        """At most ``limit`` entries, the newest first. ``after`` and ``before`` are ids, exclusive, in that order.
+
+        ``seen`` are the ids of the only connections whose entries are listed; None lists all, also those of none.
+        """
         conditions = [col(AuditRecord.tenant_id) == tenant_id]
+        if seen is not None:
+            conditions.append(col(AuditRecord.connection_id).in_(sorted(seen)))
         if wanted.connection_id is not None:
             conditions.append(col(AuditRecord.connection_id) == wanted.connection_id)
         if wanted.action is not None:

@@ -16,8 +16,10 @@ from service.cli.output import AsJson, print_rows
 from service.connections.credentials import missing_scopes
 from service.connections.linking import LinkRequest
 from service.connections.models import ConnectionRecord
+from service.connections.removal import find_removal
 from service.connections.store import ConnectionStore
 from service.errors import BadInput, OrganizationRequired
+from service.sentry.profiles import Profile
 from service.settings import read_settings
 from service.tenants.caller import COMMAND_LINE, Caller, Role
 from service.tenants.store import TenantStore
@@ -46,6 +48,13 @@ def link(
     installation_id: Annotated[
         str | None, typer.Option(help="The installation's UUID, for a public integration's token.")
     ] = None,
+    profile: Annotated[
+        Profile | None, typer.Option(help="How much of the account to use; full, or what the connection had before.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="Trust the authorities in this PEM file for this Sentry (needs SENTRY_GRAPH_PRIVATE_CA)."),
+    ] = None,
     tenant: Tenant = None,
     token_file: Annotated[
         Path | None,
@@ -63,6 +72,8 @@ def link(
         name=name,
         projects=project or None,
         installation_id=installation_id,
+        profile=profile,
+        ca_certificate=None if ca_file is None else _read_text(ca_file),
     )
 
     async def work() -> ConnectionRecord:
@@ -115,9 +126,10 @@ def unlink(connection_id: ConnectionId, tenant: Tenant = None) -> None:
             return await ConnectionStore(database).unlink(caller, connection_id)
 
     connection = asyncio.run(work())
+    removal = find_removal(connection.authentication, connection.control_origin, connection.organization_slug)
     typer.echo(
-        f"Unlinked {connection.id}. Remove its token in Sentry too, at {connection.control_origin}: only Sentry can "
-        "revoke it.",
+        f"Unlinked {connection.id}. Remove its credential in Sentry too, which only Sentry can revoke: {removal.url}\n"
+        f"{removal.instructions}",
         err=True,
     )
 
@@ -150,15 +162,19 @@ async def _find_caller(tenants: TenantStore, tenant_id: str | None) -> Caller:
 def _read_token(path: Path | None) -> str:
     """The token, from where no other user of the machine sees it (arguments show up in process lists)."""
     if path is not None:
-        try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise BadInput(f"{path}: cannot be read as a text file.") from None
+        return _read_text(path)
     if token := os.environ.get(TOKEN_VARIABLE):
         return token
     if sys.stdin.isatty():
         return str(typer.prompt("Token", hide_input=True))
     return sys.stdin.read(10_000)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise BadInput(f"{path}: cannot be read as a text file.") from None
 
 
 def _print(connections: list[ConnectionRecord], *, as_json: bool) -> None:
@@ -169,7 +185,11 @@ def _print(connections: list[ConnectionRecord], *, as_json: bool) -> None:
         "control_origin",
         "api_origin",
         "scopes",
+        "profile",
         "projects",
+        "problem",
+        "status_reason",
+        "expires_at",
         "created_at",
         "updated_at",
     )

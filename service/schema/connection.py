@@ -6,15 +6,21 @@ from typing import Annotated, Any
 import strawberry
 
 from service.connections.credentials import missing_scopes
-from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialKind
+from service.connections.models import ConnectionProblem, ConnectionRecord, ConnectionStatus, CredentialKind
+from service.connections.problems import explain
+from service.connections.removal import find_removal
 from service.errors import BadInput
 from service.ids import build_inner_id
 from service.schema import arguments as args
 from service.schema import relay
 from service.schema.context import Info
+from service.schema.diagnosis import ConnectionDiagnosis
+from service.schema.link_session import LinkSession
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.rate_limit import SentryRateLimit, build_rate_limit
 from service.schema.user import SentryOrganization, User, UserConnection, resolve_users
+from service.sentry.profiles import Profile
+from service.tenants.caller import Role
 
 
 @strawberry.type(description="A project that a connection is limited to.")
@@ -33,6 +39,14 @@ class ConnectionMissingScope:
     any_of: list[str] = strawberry.field(description="The scopes, any one of which would do.")
 
 
+@strawberry.type(description="Where a credential is removed by hand.")
+class ConnectionRemoval:
+    """Where a credential is removed by hand."""
+
+    url: str = strawberry.field(description="The page of Sentry; it opens after a login there.")
+    instructions: str = strawberry.field(description="What to do there, and who can.")
+
+
 @strawberry.federation.type(
     keys=["id", "externalId"],
     description="A linked Sentry account: a credential for one Sentry organization. (Not one of Relay's lists, whose "
@@ -47,18 +61,53 @@ class Connection(relay.Node):
     )
     customer_id: str | None = strawberry.field(description="The host's id of the customer; several may share one.")
     status: ConnectionStatus = strawberry.field(description="Whether the connection can be used.")
-    status_reason: str | None = strawberry.field(description="Why it cannot be used, and what to do.")
+    status_reason: str | None = strawberry.field(description="Why it cannot be used, or soon will not be.")
+    problem: ConnectionProblem | None = strawberry.field(
+        description="What is wrong, in a word; an active connection has one while its credential cannot be renewed."
+    )
+    profile: Profile = strawberry.field(description="How much of the account it may use.")
     authentication: CredentialKind = strawberry.field(description="The kind of credential.")
     scopes: list[str] = strawberry.field(description="The OAuth scopes that the credential holds.")
     created_at: datetime = strawberry.field(description="When the account was first linked.")
     updated_at: datetime = strawberry.field(description="When the connection last changed.")
     last_used_at: datetime | None = strawberry.field(description="When Sentry was last called through it; to a minute.")
-    expires_at: datetime | None = strawberry.field(description="When the credential expires; null if never.")
+    expires_at: datetime | None = strawberry.field(
+        description="When the credential expires; null if never. It is renewed before, where it can be."
+    )
 
     @classmethod
     def is_type_of(cls, value: Any, _info: Any) -> bool:
         """Whether a value found through ``Node`` is a connection."""
         return isinstance(value, ConnectionRecord)
+
+    @strawberry.field(description="What to do about its problem; null where it has none.")
+    def cure(record: strawberry.Parent[ConnectionRecord]) -> str | None:
+        """The cure of the problem."""
+        return None if record.problem is None else explain(record.problem).cure
+
+    @strawberry.field(
+        description="The latest link session of its externalId that is open, to link it again by; null where there is "
+        "none, and to callers without the role `admin`."
+    )
+    async def link_session(record: strawberry.Parent[ConnectionRecord], info: Info) -> LinkSession | None:
+        """A session that is ready to send."""
+        if info.context.caller.role is not Role.ADMIN:
+            return None
+        return await info.context.loaders.open_link_session.load(record.external_id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.field(description="Where its credential is removed by hand, which only Sentry can revoke.")
+    def removal(record: strawberry.Parent[ConnectionRecord]) -> ConnectionRemoval:
+        """Where to remove the credential."""
+        return find_removal(record.authentication, record.control_origin, record.organization_slug)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.field(
+        description="A live look at it: what its credential may do, whether Sentry still answers, what is wrong and "
+        "what to do. It costs up to six calls to Sentry.",
+        directives=[relay.cost(20)],
+    )
+    async def diagnosis(record: strawberry.Parent[ConnectionRecord], info: Info) -> ConnectionDiagnosis | None:
+        """What the doctor says."""
+        return await info.context.services.doctor.diagnose(info.context.caller, record.id)  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(description="The address of the Sentry that was linked.")
     def origin(record: strawberry.Parent[ConnectionRecord]) -> str:

@@ -9,6 +9,7 @@ import strawberry
 from service.connections.accounts import AccountSource
 from service.connections.doctor import Doctor
 from service.connections.linking import Linker
+from service.connections.sealing_keys import SealingKeys
 from service.connections.store import ConnectionStore
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
@@ -35,6 +36,7 @@ class Services:
     journal: Journal
     doctor: Doctor
     linker: Linker
+    sealing_keys: SealingKeys
     client: SentryClient
     members: MemberReader
     groups: GroupReader

@@ -5,9 +5,13 @@ from typing import TypeVar
 
 import strawberry
 
-from service.connections.models import ConnectionStatus, CredentialKind
+from service.connections.diagnosis import Severity
+from service.connections.link_models import LinkMethod
+from service.connections.models import ConnectionProblem, ConnectionStatus, CredentialKind
 from service.directory.query import UserOrderField
 from service.directory.user import UserStatus
+from service.journal import Outcome
+from service.sentry.profiles import Profile
 from service.tenants.caller import Role
 
 E = TypeVar("E", bound=enum.EnumMeta)
@@ -52,6 +56,63 @@ _describe(
         "NEEDS_REAUTH": "Its credential is no longer valid: link the account again with the same externalId.",
         "UNLINKED": "It was unlinked and its credential destroyed; linking again with the same externalId revives it.",
     },
+)
+_describe(
+    ConnectionProblem,
+    "ConnectionProblem",
+    "Why a connection cannot be used, or soon will not be.",
+    {
+        "TOKEN_REVOKED": "Sentry no longer knows the token.",
+        "TOKEN_EXPIRED": "The token has expired, and cannot be renewed.",
+        "REFRESH_LOST": "Sentry renewed the token, and its answer never arrived.",
+        "REFRESH_REFUSED": "Sentry refuses to renew the token, which works until it expires.",
+        "APPLICATION_DISABLED": "The application that the account was linked through is switched off or deleted.",
+        "CLIENT_REFUSED": "Sentry refuses this service's client id or secret: for the operator.",
+        "USER_INACTIVE": "The user whom the token acts as is deactivated or deleted.",
+        "SSO_REQUIRED": "The organization asks its user for single sign-on.",
+        "TWO_FACTOR_REQUIRED": "The organization asks its user for two-factor authentication.",
+        "ORGANIZATION_GONE": "Sentry no longer shows the organization to the credential.",
+        "INSTALLATION_GONE": "The application was uninstalled.",
+        "CLOCK_SKEWED": "This service's clock and Sentry's differ by too much: for the operator.",
+        "SENTRY_UNAVAILABLE": "Sentry fails or cannot be reached; it is tried again.",
+        "SECRET_UNREADABLE": "No key opens the stored token: for the operator.",
+        "UNLINKED": "The account was unlinked.",
+    },
+)
+_describe(
+    Profile,
+    "ConnectionProfile",
+    "How much of a Sentry account a connection may use, whatever its credential could do.",
+    {
+        "READ": "Reading.",
+        "TRIAGE": "Also changing issues: their status, assignee, comments and links; not deleting them.",
+        "FULL": "All that the proxy lets through.",
+    },
+)
+_describe(
+    Severity,
+    "ConnectionDiagnosisSeverity",
+    "How much a problem matters.",
+    {
+        "ERROR": "The connection does not work.",
+        "WARNING": "A part of it does not work, or it will stop working.",
+    },
+)
+_describe(
+    LinkMethod,
+    "LinkMethod",
+    "A way to link an account.",
+    {
+        "OAUTH": "Approving an OAuth application in Sentry.",
+        "INSTALL": "Installing an application in an organization of Sentry.",
+        "TOKEN": "Pasting a token.",
+    },
+)
+_describe(
+    Outcome,
+    "AuditOutcome",
+    "How an audited action ended.",
+    {"SUCCEEDED": "It was done.", "FAILED": "It was refused or went wrong."},
 )
 _describe(
     CredentialKind,

@@ -1,4 +1,4 @@
-"""Pages over lists of our own, in the order of their ids: connections and API keys."""
+"""Pages over lists of our own, in the order of their ids, up or down: connections, API keys, the audit log."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

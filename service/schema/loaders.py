@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from aiodataloader import DataLoader
 
+from service.connections.link_models import LinkSessionRecord
 from service.connections.models import ConnectionRecord
 from service.directory.members import Source
 from service.directory.user import Membership, Organization, User
@@ -42,6 +43,7 @@ class Loaders:
         self.connection_by_external_id: DataLoader[str, ConnectionRecord | None] = DataLoader(
             self._connections_by_external_id
         )
+        self.open_link_session: DataLoader[str, LinkSessionRecord | None] = DataLoader(self._open_link_sessions)
         self.user: DataLoader[UserKey, User | None] = DataLoader(self._users)
         self.user_by_external_id: DataLoader[UserKey, User | None] = DataLoader(self._users_by_external_id)
         self.user_by_email: DataLoader[UserKey, User | None] = DataLoader(self._users_by_email)
@@ -64,6 +66,10 @@ class Loaders:
     async def _connections_by_external_id(self, external_ids: list[str]) -> list[ConnectionRecord | None]:
         found = await self._services.connections.get_many_by_external_id(self._caller, external_ids)
         return [found.get(each) for each in external_ids]
+
+    async def _open_link_sessions(self, external_ids: list[str]) -> list[LinkSessionRecord | None]:
+        sessions = self._services.link_sessions
+        return await together(sessions.find_open(self._caller, external_id) for external_id in external_ids)
 
     async def load_users(self, keys: Sequence[UserKey]) -> Found[User]:
         """Users by member id, without a future for each: for callers that have the whole batch at hand."""

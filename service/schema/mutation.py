@@ -15,8 +15,10 @@ from service.schema.api_key import ApiKey, require_key_admin
 from service.schema.connection import Connection
 from service.schema.context import Info
 from service.schema.inputs import assume_utc
+from service.schema.link_session import CreatedLinkSession, CreateLinkSessionInput, LinkSession, create_link_session
 from service.schema.proxy import Proxy, build_proxy, call_through_proxy
 from service.schema.scalars import JSON
+from service.sentry.profiles import Profile
 from service.tenants.caller import Role
 
 
@@ -47,6 +49,15 @@ class LinkConnectionInput:
     installation_id: str | None = strawberry.field(
         default=None, description="The UUID of the integration's installation, where the token is a public app's."
     )
+    profile: Profile | None = strawberry.field(
+        default=None,
+        description="How much of the account to use; `FULL` if absent, or what the connection had before.",
+    )
+    ca_certificate: str | None = strawberry.field(
+        default=None,
+        description="The certificates (PEM) of the authorities to trust for this Sentry, where it is self-hosted with "
+        "a private one. Only where the operator allows it.",
+    )
 
 
 @strawberry.input(description="What to change of a connection; what is absent stays.")
@@ -60,6 +71,10 @@ class UpdateConnectionInput:
     )
     projects: strawberry.Maybe[list[str] | None] = strawberry.field(
         default=None, description="Limit the connection to these projects, by slug or id; null lifts the limit."
+    )
+    profile: Profile | None = strawberry.field(
+        default=None,
+        description="A narrower profile. To widen it, have the account linked again: that is the customer's to allow.",
     )
 
 
@@ -109,11 +124,13 @@ class Mutation:
             name=input.name,
             projects=input.projects,
             installation_id=input.installation_id,
+            profile=input.profile,
+            ca_certificate=input.ca_certificate,
         )
         return await info.context.services.linker.link(info.context.caller, request)  # type: ignore[return-value]  # backs the type
 
     @strawberry.mutation(
-        description="Change a connection's name, customer or projects. Needs the role `admin`.",
+        description="Change a connection's name, customer, profile or projects. Needs the role `admin`.",
         directives=[relay.cost(5)],
     )
     async def update_connection(
@@ -128,6 +145,7 @@ class Mutation:
             input.id,
             name=input.name,
             customer_id=... if input.customer_id is None else input.customer_id.value,
+            profile=input.profile,
         )
         if input.projects is not None:
             record = await services.linker.set_projects(caller, input.id, input.projects.value)
@@ -135,7 +153,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Destroy a connection's credential. The connection stays as `UNLINKED`: linking again with its "
-        "externalId revives it. Needs the role `admin`. Remove the token in Sentry too: only Sentry can revoke it."
+        "externalId revives it. Needs the role `admin`. Remove the credential in Sentry too, which only Sentry can "
+        "revoke: `removal` says where."
     )
     async def unlink_connection(
         self,
@@ -144,6 +163,27 @@ class Mutation:
     ) -> Connection | None:
         """Unlink an account."""
         return await info.context.services.connections.unlink(info.context.caller, id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Make a link session: an address to send to a customer, who links a Sentry account there. Needs "
+        "the role `admin`."
+    )
+    async def create_link_session(
+        self,
+        info: Info,
+        input: Annotated[CreateLinkSessionInput, strawberry.argument(description="What to make.")],
+    ) -> CreatedLinkSession | None:
+        """Make a link session."""
+        return await create_link_session(info, input)
+
+    @strawberry.mutation(description="End a link session, so that nothing can be linked by it. Needs the role `admin`.")
+    async def cancel_link_session(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The session's id.")],
+    ) -> LinkSession | None:
+        """End a link session."""
+        return await info.context.services.link_sessions.cancel(info.context.caller, id)  # type: ignore[return-value]  # backs the type
 
     @strawberry.mutation(description="Make an API key of the tenant. Needs the role `admin`.")
     async def create_api_key(

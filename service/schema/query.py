@@ -9,10 +9,13 @@ from service.ids import is_connection_id, parse_user_id
 from service.schema import arguments as args
 from service.schema import relay
 from service.schema.api_key import ApiKeyConnection, resolve_api_keys
+from service.schema.audit import AuditEntryConnection, AuditFilterInput, resolve_audit_log
 from service.schema.connection import Connection
 from service.schema.connection_listing import ConnectionConnection, resolve_connections
 from service.schema.context import Info
+from service.schema.link_session import LinkSession, find_link_session
 from service.schema.proxy import Proxy, read_through_proxy
+from service.schema.sealing_keys import RewrapProgress, SealingKey, resolve_rewrap_progress, resolve_sealing_keys
 from service.schema.user import User, UserConnection, resolve_users
 
 _MOST_IDS = 100
@@ -61,6 +64,49 @@ class Query:
     ) -> ApiKeyConnection | None:
         """A page of API keys."""
         return await resolve_api_keys(info, relay.build_window(first, after, last, before))
+
+    @strawberry.field(
+        description="The tenant's audit log, the newest entry first: each use of an admin's rights, and what became of "
+        "credentials. A caller that is narrowed to named connections is shown what was done to those. Needs the role "
+        "`admin`.",
+        directives=[relay.list_size()],
+    )
+    async def audit_log(
+        self,
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+        filter: Annotated[
+            AuditFilterInput | None, strawberry.argument(description="Conditions that all must hold.")
+        ] = None,
+    ) -> AuditEntryConnection | None:
+        """A page of the audit log."""
+        return await resolve_audit_log(info, relay.build_window(first, after, last, before), filter)
+
+    @strawberry.field(description="One link session; null where there is none. Needs the role `admin`.")
+    async def link_session(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The session's id.")]
+    ) -> LinkSession | None:
+        """One link session by id."""
+        return await find_link_session(info, id)  # type: ignore[return-value]  # the record backs the type
+
+    @strawberry.field(
+        description="The keys that seal stored secrets, with how many of the tenant's need each. A key is retired only "
+        "once none does. Needs the role `admin`."
+    )
+    async def sealing_keys(self, info: Info) -> list[SealingKey] | None:
+        """The keys."""
+        return await resolve_sealing_keys(info)
+
+    @strawberry.field(
+        description="How far sealing the tenant's secrets anew has come, after the operator made a new key. Needs the "
+        "role `admin`."
+    )
+    async def rewrap_progress(self, info: Info) -> RewrapProgress | None:
+        """The progress."""
+        return await resolve_rewrap_progress(info)
 
     @strawberry.field(description="One user; null where there is none.", directives=[relay.cost(5)])
     async def user(self, info: Info, id: Id) -> User | None:

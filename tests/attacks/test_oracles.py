@@ -17,6 +17,8 @@ BY_ID = {
     "proxy": 'query ($id: ID!) { proxy(connectionId: $id, path: "organizations/{organization}/") { result } }',
     "write": 'mutation ($id: ID!) { proxy(connectionId: $id, method: "POST", '
     'path: "organizations/{organization}/teams/", idempotencyKey: "k") { result } }',
+    "diagnosis": "query ($id: ID!) { connection(id: $id) { diagnosis { problems { code } } } }",
+    "audit": "query ($id: ID!) { auditLog(filter: {connectionId: $id}) { nodes { action } } }",
     "unlink": "mutation ($id: ID!) { unlinkConnection(id: $id) { name } }",
 }
 BY_EXTERNAL_ID = (

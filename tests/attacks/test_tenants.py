@@ -29,6 +29,8 @@ BY_ID = {
     "scan": "query ($id: ID!) { users(connectionIds: [$id], orderBy: {field: EMAIL}, first: 20) { %s } }" % PEOPLE,
     "proxy": 'query ($id: ID!) { proxy(connectionId: $id, path: "organizations/{organization}/members/") { result } }',
     "node": "query ($id: ID!) { node(id: $id) { ... on Connection { name users(first: 5) { %s } } } }" % PEOPLE,
+    "diagnosis": "query ($id: ID!) { connection(id: $id) { name diagnosis { role problems { code } } } }",
+    "audit": "query ($id: ID!) { auditLog(filter: {connectionId: $id}) { nodes { action connectionId details } } }",
     "entity": 'query ($id: ID!) { _entities(representations: [{__typename: "Connection", id: $id}]) '
     "{ ... on Connection { name users(first: 5) { %s } } } }" % PEOPLE,
 }

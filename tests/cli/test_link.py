@@ -127,3 +127,38 @@ def test_no_output_shows_a_token(run: Run, origin: str, paste, tmp_path: Path):
     shown += b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert find_canary(DEMO_TOKENS.admin, shown) == []
     assert find_canary(DEMO_TOKENS.expired, shown) == []
+
+
+def test_the_profile_is_stored_and_enforced_ever_after(run: Run, origin: str, paste):
+    options = ["--origin", origin, "--organization", "paper-boat", "--external-id", "cust", "--json"]
+    for given, expected in (["--profile", "triage"], "triage"), ([], "triage"), (["--profile", "full"], "full"):
+        paste(DEMO_TOKENS.admin)
+        code, output, error = run("link", *options, *given)
+        assert code == 0, error
+        assert json.loads(output)[0]["profile"] == expected
+    code, _, error = run("link", "--profile", "everything")
+    assert code == 2
+    assert "everything" in error
+
+
+def test_a_private_authority_needs_the_operators_leave(run: Run, origin: str, tmp_path: Path, monkeypatch, paste):
+    authority = tmp_path / "ca.pem"
+    authority.write_text("no certificate")
+    options = ["link", "--origin", origin, "--organization", "paper-boat", "--ca-file"]
+    paste(DEMO_TOKENS.admin)
+    code, _, error = run(*options, str(authority))
+    assert code == 1
+    assert "SENTRY_GRAPH_PRIVATE_CA" in error
+    monkeypatch.setenv("SENTRY_GRAPH_PRIVATE_CA", "true")
+    paste(DEMO_TOKENS.admin)
+    assert "not a certificate" in run(*options, str(authority))[2]
+    paste(DEMO_TOKENS.admin)
+    assert "cannot be read" in run(*options, str(tmp_path / "never.pem"))[2]
+
+
+def test_unlinking_says_where_to_remove_the_token(run: Run, origin: str, paste):
+    paste(DEMO_TOKENS.internal)
+    assert run("link", "--origin", origin, "--organization", "lumen-labs")[0] == 0
+    code, _, error = run("connections", "unlink", linked(run)[0]["id"])
+    assert code == 0
+    assert f"{origin}/settings/lumen-labs/developer-settings/" in error

@@ -102,10 +102,16 @@ async def test_changing_what_is_given(graph: Graph) -> None:
 
 async def test_unlinking_destroys_the_token_and_linking_again_revives(graph: Graph) -> None:
     connection = await graph.link(BIG, external_id="c-1")
-    unlink = "mutation ($id: ID!) { unlinkConnection(id: $id) { status statusReason scopes } }"
+    unlink = """mutation ($id: ID!) {
+      unlinkConnection(id: $id) { status statusReason problem cure scopes removal { url instructions } }
+    }"""
     found = (await graph.query(unlink, id=connection.id))["unlinkConnection"]
-    assert "link the account again" in found.pop("statusReason")
-    assert found == {"status": "UNLINKED", "scopes": []}
+    assert "unlinked" in found.pop("statusReason")
+    assert "Link the account again" in found.pop("cure")
+    removal = found.pop("removal")
+    assert removal["url"] == f"{graph.sandbox.url}/settings/account/api/auth-tokens/"
+    assert "User Auth Tokens" in removal["instructions"]
+    assert found == {"status": "UNLINKED", "problem": "UNLINKED", "scopes": []}
     users = (await graph.query("{ users { nodes { id } failures { code cure } } }"))["users"]
     assert [failure["code"] for failure in users["failures"]] == ["NEEDS_REAUTH"]
     assert graph.calls() == 0
@@ -216,3 +222,45 @@ async def test_a_reader_cannot_link(graph: Graph) -> None:
     reader = await graph.as_role(Role.WRITE)
     assert (await reader.error(LINK, input=link_input(graph)))["code"] == "FORBIDDEN"
     assert graph.calls() == 0
+
+
+# --- the profile ---
+
+UPDATE = "mutation ($input: UpdateConnectionInput!) { updateConnection(input: $input) { profile name } }"
+POST = """mutation ($id: ID!, $path: String!) {
+  proxy(connectionId: $id, method: "POST", path: $path, body: {slug: "made"}) { statusCode }
+}"""
+
+
+async def test_a_profile_is_linked_kept_and_enforced(graph: Graph) -> None:
+    fields = "mutation ($input: LinkConnectionInput!) { linkConnection(input: $input) { id profile problem cure } }"
+    linked = (await graph.query(fields, input=link_input(graph, externalId="c", profile="READ")))["linkConnection"]
+    assert linked | {"id": ""} == {"id": "", "profile": "READ", "problem": None, "cure": None}
+    graph.sandbox.requests.clear()
+    error = await graph.error(POST, id=linked["id"], path="organizations/{organization}/teams/")
+    assert error["code"] == "PROFILE_REFUSED"
+    assert "wider profile" in error["cure"]
+    assert graph.calls() == 0
+    again = (await graph.query(fields, input=link_input(graph, externalId="c")))["linkConnection"]
+    assert again["profile"] == "READ"
+    wider = (await graph.query(fields, input=link_input(graph, externalId="c", profile="FULL")))["linkConnection"]
+    assert wider["profile"] == "FULL"
+    assert (await graph.query(POST, id=linked["id"], path="organizations/{organization}/teams/"))["proxy"]
+
+
+async def test_a_profile_can_be_narrowed_and_never_widened(graph: Graph) -> None:
+    connection = await graph.link(BIG)
+    for wanted, expected in (("FULL", "FULL"), ("TRIAGE", "TRIAGE"), ("TRIAGE", "TRIAGE"), ("READ", "READ")):
+        changed = (await graph.query(UPDATE, input={"id": connection.id, "profile": wanted}))["updateConnection"]
+        assert changed["profile"] == expected
+    for wanted in ("TRIAGE", "FULL"):
+        error = await graph.error(UPDATE, input={"id": connection.id, "profile": wanted, "name": "new"})
+        assert error["code"] == "BAD_USER_INPUT"
+    kept = await graph.query("query ($id: ID!) { connection(id: $id) { profile name } }", id=connection.id)
+    assert kept["connection"] == {"profile": "READ", "name": connection.name}
+
+
+async def test_a_private_authority_needs_the_operators_leave(graph: Graph) -> None:
+    error = await graph.error(LINK, input=link_input(graph, caCertificate="no certificate"))
+    assert error["code"] == "LINK_REFUSED"
+    assert "SENTRY_GRAPH_PRIVATE_CA" in error["cure"]

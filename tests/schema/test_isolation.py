@@ -12,6 +12,7 @@ import pytest
 from graphql import GraphQLObjectType
 
 from service.ids import build_user_id, new_id
+from service.link.rules import LinkSessionRequest
 from service.schema.build import build_schema
 from service.tenants.caller import Role
 from tests.graph_fixture import BIG, MIDDLE, Graph
@@ -26,6 +27,8 @@ BY_CONNECTION = {
     "Query.nodes": "query ($id: ID!) { nodes(ids: [$id]) { id ... on Connection { name } } }",
     "Query._entities": 'query ($id: ID!) { _entities(representations: [{__typename: "Connection", id: $id}]) '
     "{ ... on Connection { name } } }",
+    "Query.connection diagnosis": "query ($id: ID!) { connection(id: $id) { diagnosis { problems { code } } } }",
+    "Query.auditLog": "query ($id: ID!) { auditLog(filter: {connectionId: $id}) { nodes { action details } } }",
     "Mutation.updateConnection": 'mutation ($id: ID!) { updateConnection(input: {id: $id, name: "x"}) { name } }',
     "Mutation.updateConnection projects": "mutation ($id: ID!) "
     "{ updateConnection(input: {id: $id, projects: null}) { name } }",
@@ -36,6 +39,14 @@ BY_CONNECTION = {
 BY_EXTERNAL_ID = {
     "Query._entities externalId": 'query ($id: ID!) { _entities(representations: [{__typename: "Connection", '
     "externalId: $id}]) { ... on Connection { name } } }",
+}
+BY_EXTERNAL_ID_AS_ADMIN = {
+    "Mutation.createLinkSession": "mutation ($id: ID!) "
+    "{ createLinkSession(input: {externalId: $id}) { linkSession { status connection { name } } } }",
+}
+BY_SESSION = {
+    "Query.linkSession": "query ($id: ID!) { linkSession(id: $id) { externalId url } }",
+    "Mutation.cancelLinkSession": "mutation ($id: ID!) { cancelLinkSession(id: $id) { externalId url } }",
 }
 BY_USER = {
     "Query.user": "query ($id: ID!) { user(id: $id) { email } }",
@@ -51,7 +62,15 @@ BY_EMAIL = {
 BY_KEY = {"Mutation.revokeApiKey": "mutation ($id: ID!) { revokeApiKey(id: $id) { name } }"}
 
 # Operations that name no object: what they answer or change is the caller's own, as the tests below show.
-OWN = {"Query.connections", "Query.apiKeys", "Query._service", "Mutation.linkConnection", "Mutation.createApiKey"}
+OWN = {
+    "Query.connections",
+    "Query.apiKeys",
+    "Query.sealingKeys",
+    "Query.rewrapProgress",
+    "Query._service",
+    "Mutation.linkConnection",
+    "Mutation.createApiKey",
+}
 
 # Types whose objects are reached through the operations above only: their fields answer from the object, or call
 # Sentry with the object's own connection.
@@ -59,16 +78,27 @@ REACHED = {
     "ApiKey",
     "ApiKeyConnection",
     "ApiKeyEdge",
+    "AuditEntry",
+    "AuditEntryConnection",
+    "AuditEntryEdge",
     "Connection",
     "ConnectionConnection",
+    "ConnectionDiagnosis",
+    "ConnectionDiagnosisFeature",
+    "ConnectionDiagnosisProblem",
     "ConnectionEdge",
     "ConnectionFailure",
     "ConnectionMissingScope",
     "ConnectionProject",
+    "ConnectionRemoval",
     "CreatedApiKey",
+    "CreatedLinkSession",
+    "LinkSession",
     "PageInfo",
     "Proxy",
     "ProxyHeader",
+    "RewrapProgress",
+    "SealingKey",
     "SentryOrganization",
     "SentryRateLimit",
     "User",
@@ -87,9 +117,8 @@ SECRETS = ("lumen-labs", "Lumen Labs")
 
 
 def test_every_field_is_classified() -> None:
-    classified = {
-        name.split(" ")[0] for table in (BY_CONNECTION, BY_EXTERNAL_ID, BY_USER, BY_EMAIL, BY_KEY) for name in table
-    }
+    tables = (BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_KEY)
+    classified = {name.split(" ")[0] for table in tables for name in table}
     found: set[str] = set()
     for type_ in build_schema()._schema.type_map.values():
         if not isinstance(type_, GraphQLObjectType) or type_.name.startswith("__"):
@@ -111,6 +140,7 @@ class Foreign:
     external_id: str
     email: str
     key_id: str
+    session_id: str
 
 
 @pytest.fixture(params=["other tenant", "narrowed by id", "narrowed by externalId"])
@@ -119,6 +149,8 @@ async def foreign(graph: Graph, request: pytest.FixtureRequest) -> Foreign:
     await graph.make_key()
     key_id = (await graph.runtime.services.tenants.list_keys(graph.tenant_id))[-1].id
     email = graph.sandbox.world.organizations[0].members[0].email
+    sessions = graph.runtime.services.link_sessions
+    session = await sessions.create(graph.caller, LinkSessionRequest(external_id=secret.external_id))
     if request.param == "other tenant":
         caller = await graph.as_tenant("Other")
         await caller.link(MIDDLE, external_id="middle-customer")
@@ -131,7 +163,7 @@ async def foreign(graph: Graph, request: pytest.FixtureRequest) -> Foreign:
         )
         caller = await graph.as_role(Role.ADMIN, **narrowing)
     graph.sandbox.requests.clear()
-    return Foreign(caller, secret.id, secret.external_id, email, key_id)
+    return Foreign(caller, secret.id, secret.external_id, email, key_id, session.id)
 
 
 async def same(graph: Graph, operation: str, foreign: dict[str, Any], missing: dict[str, Any]) -> None:
@@ -151,6 +183,17 @@ async def test_a_foreign_connection_is_not_there(foreign: Foreign, name: str) ->
 @pytest.mark.parametrize("name", BY_EXTERNAL_ID)
 async def test_a_foreign_external_id_is_not_there(foreign: Foreign, name: str) -> None:
     await same(foreign.graph, BY_EXTERNAL_ID[name], {"id": foreign.external_id}, {"id": "nobody"})
+
+
+@pytest.mark.parametrize("name", BY_EXTERNAL_ID_AS_ADMIN)
+async def test_a_foreign_external_id_is_nobodys(foreign: Foreign, name: str) -> None:
+    """Free to another tenant, and missing to a caller who may make no connections: as one that nobody has."""
+    await same(foreign.graph, BY_EXTERNAL_ID_AS_ADMIN[name], {"id": foreign.external_id}, {"id": "nobody"})
+
+
+@pytest.mark.parametrize("name", BY_SESSION)
+async def test_a_foreign_link_session_is_not_there(foreign: Foreign, name: str) -> None:
+    await same(foreign.graph, BY_SESSION[name], {"id": foreign.session_id}, {"id": new_id("lks")})
 
 
 @pytest.mark.parametrize("name", BY_USER)
@@ -208,7 +251,9 @@ async def test_a_narrowed_admin_cannot_widen_itself(graph: Graph) -> None:
     narrowed = await graph.as_role(Role.ADMIN, connection_ids=[allowed.id])
     made = 'mutation { createApiKey(input: {name: "mine", role: ADMIN}) { key } }'
     assert (await narrowed.error(made))["code"] == "FORBIDDEN"
-    assert (await narrowed.error("{ apiKeys { totalCount } }"))["code"] == "FORBIDDEN"
+    for text in ("{ apiKeys { totalCount } }", "{ sealingKeys { id } }", "{ rewrapProgress { total } }"):
+        assert (await narrowed.error(text))["code"] == "FORBIDDEN"
+    assert (await narrowed.error("mutation { createLinkSession(input: {}) { url } }"))["code"] == "FORBIDDEN"
     link = "mutation ($t: String!, $o: String!) { linkConnection(input: {token: $t, origin: $o}) { id } }"
     assert (await narrowed.error(link, t="sntryu_" + "5a" * 32, o=graph.sandbox.url))["code"] == "FORBIDDEN"
 
@@ -223,6 +268,12 @@ async def test_a_narrowed_admin_cannot_widen_itself(graph: Graph) -> None:
         (Role.WRITE, BY_CONNECTION["Mutation.unlinkConnection"]),
         (Role.WRITE, BY_KEY["Mutation.revokeApiKey"]),
         (Role.WRITE, "{ apiKeys { totalCount } }"),
+        (Role.WRITE, "{ auditLog { nodes { id } } }"),
+        (Role.WRITE, "{ sealingKeys { id } }"),
+        (Role.WRITE, "{ rewrapProgress { done } }"),
+        (Role.WRITE, BY_SESSION["Query.linkSession"]),
+        (Role.WRITE, BY_SESSION["Mutation.cancelLinkSession"]),
+        (Role.WRITE, "mutation { createLinkSession(input: {}) { url } }"),
         (Role.WRITE, 'mutation { createApiKey(input: {name: "x"}) { key } }'),
         (Role.WRITE, 'mutation { linkConnection(input: {token: "sntryu_x"}) { id } }'),
     ],

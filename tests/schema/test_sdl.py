@@ -17,8 +17,9 @@ from service.schema.build import print_full_sdl, print_sdl
 from tests.graph_fixture import Graph, serve_graph
 
 COMMITTED = Path(__file__).parents[2] / "schema.graphql"
-RELAY_LISTS = {"Query.apiKeys", "Query.connections", "Query.users", "Connection.users"}
+RELAY_LISTS = {"Query.apiKeys", "Query.auditLog", "Query.connections", "Query.users", "Connection.users"}
 CALLS_SENTRY = {
+    "Connection.diagnosis",
     "Connection.proxy",
     "Connection.user",
     "Connection.users",
@@ -155,4 +156,5 @@ def test_only_global_ids_are_called_id() -> None:
         for field in type_.fields or ()
         if field.name.value == "id"
     }
-    assert with_id == {"ApiKey", "Connection", "Node", "SentryOrganization", "User", "UserGroup", "UserRole"}
+    ours = {"ApiKey", "AuditEntry", "Connection", "LinkSession", "Node", "SealingKey", "User"}
+    assert with_id == ours | {"SentryOrganization", "UserGroup", "UserRole"}
