@@ -7,7 +7,7 @@ Pages for people and ``/oauth/token/`` leave that road early: nothing limits the
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import time
 from urllib.parse import parse_qsl
@@ -170,17 +170,12 @@ class Sandbox(Upheavals):
         target = raw + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
         self.requests.append(RecordedRequest(request.method, path, target, query, headers, body, self.clock()))
         base = f"{scope['scheme']}://{headers.get('host', 'sandbox')}{scope.get('root_path', '')}"
-        call = replace(
-            self.blank_call(),
-            base=base,
-            region=self.config.region_url or base,
-            path=resolve_dots(raw),
-            method=request.method,
-            query=query,
-            body=body,
-            headers=headers,
-        )
-        if call.path == _TOKEN_PATH:
+        call = self.blank_call()
+        call.base, call.region, call.path = base, self.config.region_url or base, resolve_dots(raw)
+        call.method, call.query, call.body, call.headers = request.method, query, body, headers
+        if call.path.startswith("/api/"):
+            await self._serve(call, (scope.get("client") or ("",))[0], scope, send)
+        elif call.path == _TOKEN_PATH:
             await self._answer_or_play(lambda: oauth.answer_token(call), call, scope, send)
         elif page := self._pages.find(call.path):
             await self._answer_or_play(lambda: self._pages.answer(page, call), call, scope, send)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from starlette.types import Message, Receive, Send
 
@@ -33,11 +34,15 @@ def date_answers(send: Send, clock: Callable[[], float]) -> Send:
 
     async def dated(message: Message) -> None:
         if message["type"] == "http.response.start":
-            date = format_datetime(datetime.fromtimestamp(clock(), UTC), usegmt=True)
-            message["headers"] = [*message["headers"], (b"date", date.encode())]
+            message["headers"].append((b"date", _write_date(int(clock()))))
         await send(message)
 
     return dated
+
+
+@lru_cache(maxsize=8)
+def _write_date(second: int) -> bytes:
+    return format_datetime(datetime.fromtimestamp(second, UTC), usegmt=True).encode()
 
 
 async def respond(send: Send, method: str, answer: Answer, more: Mapping[str, str]) -> None:

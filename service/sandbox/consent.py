@@ -9,7 +9,16 @@ from service.sandbox.structure import User
 from service.sandbox.web import Visit, show_login
 from service.sandbox.world import OAuthApplication
 
-_DEEDS = {"read": "See", "write": "See and change", "admin": "See, change and delete"}
+# From the strongest to the weakest.
+_DEEDS = {"admin": "see, change and delete", "write": "see and change", "read": "see"}
+_THINGS = {
+    "alerts": "Alerts",
+    "event": "Issues and events",
+    "member": "Members",
+    "org": "Organization",
+    "project": "Projects",
+    "team": "Teams",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +82,16 @@ def _ask(visit: Visit, asked: ConsentRequest, user: User) -> Answer:
 
 
 def describe_scopes(scopes: Scopes) -> list[str]:
-    """What scopes allow, in words: ``org:read`` is "See: org."."""
-    parts = sorted(scope.partition(":")[::2] for scope in scopes if ":" in scope)
-    return [f"{_DEEDS.get(deed, deed.capitalize())}: {thing}." for thing, deed in parts]
+    """What scopes allow, in words: of those on one thing the strongest, and what goes beyond."""
+    said: dict[str, list[str]] = {}
+    for thing, deed in sorted(scope.partition(":")[::2] for scope in scopes if ":" in scope):
+        said.setdefault(thing, []).append(deed)
+    lines = []
+    for thing, deeds in said.items():
+        strongest = next((words for deed, words in _DEEDS.items() if deed in deeds), None)
+        others = [deed for deed in deeds if deed not in _DEEDS]
+        lines.append(f"{_THINGS.get(thing, thing)}: {', '.join([*([strongest] if strongest else []), *others])}.")
+    return lines
 
 
 def _decide(visit: Visit) -> Answer:

@@ -100,7 +100,7 @@ def _read_cookie(call: Call) -> str:
     return found.value if found else ""
 
 
-def show_login(visit: Visit, onward: str, banner: str = "Sign in to continue") -> Answer:
+def show_login(visit: Visit, onward: str, banner: str = "Sign in") -> Answer:
     """The form, filled in already; or signs in, and goes where one wanted to go."""
     form, problem = visit.call.form(), ""
     if visit.call.method == "POST":
@@ -120,12 +120,12 @@ def show_login(visit: Visit, onward: str, banner: str = "Sign in to continue") -
     return html.page(
         banner,
         html.text(problem, style="error") if problem else "",
+        html.text(f"Sign in to continue: the form is filled in for {owner.name}, owner."),
         html.form(
             "",
             hidden,
             html.field("Account", "username", owner.email, autocomplete="username"),
             html.field("Password", "password", DEMO_PASSWORD, kind="password", autocomplete="current-password"),
-            html.text(f"Filled in for you: {owner.name}, owner.", style="note"),
             html.button("Continue"),
         ),
         html.form("", hidden | known, html.button(f"Continue as {member.name}, member")),
