@@ -10,6 +10,7 @@ from starlette.routing import Route
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {
     ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
     ".js": "text/javascript; charset=utf-8",
     ".ts": "text/plain; charset=utf-8",
 }

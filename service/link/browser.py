@@ -94,14 +94,14 @@ def hold(response: Response, value: str, *, seconds: int) -> None:
 
 async def read_form(request: Request) -> Form:
     """The fields of a form. Raises :class:`BadInput` and :class:`RequestTooLarge`."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise BadInput("This is not a form.")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_FORM:
             raise RequestTooLarge("The form is too large.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and kind != "application/x-www-form-urlencoded":
+        raise BadInput("This is not a form.")
     try:
         return ImmutableMultiDict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
     except ValueError:

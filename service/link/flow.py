@@ -168,7 +168,6 @@ class LinkFlow:
                 raise StepRefused(LinkProblem.OTHER_ORGANIZATION)
         return replace(
             pending,
-            kind=pending.kind or survey.kind,
             scopes=tuple(sorted(survey.scopes)),
             organizations=reachable,
             organization=reachable[0].slug if len(reachable) == 1 else None,

@@ -27,6 +27,7 @@ class Reachable:
 class Pending:
     """A credential and what was chosen for it so far.
 
+    ``kind`` is None for a pasted token, which is recognised again each time.
     ``organizations`` is None until Sentry was asked, and empty where it does not list them, so that the slug has to be
     typed. ``announced`` is the slug that came along with an installation. ``organization`` is the chosen slug.
     ``projects`` None after ``has_chosen_projects`` means all.

@@ -30,12 +30,13 @@ _POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What did not work, and what next."""
+    """What did not work, and what next. ``code`` is the HTTP status of the page that says it."""
 
     problem: str
     title: str
     next: str
     details: str | None = None
+    code: int = 200
 
 
 class Renderer:
@@ -55,12 +56,12 @@ class Renderer:
         )
         self._templates.globals |= {"t": words, "base": self.base, "static": f"{self.base}/link/static/{version}"}
 
-    def alert(self, problem: LinkProblem | str, tenant: str, details: str | None = None) -> Alert:
+    def alert(self, problem: LinkProblem | str, tenant: str, details: str | None = None, *, code: int = 200) -> Alert:
         """A failure in words."""
         known = problem if problem in set(LinkProblem) else LinkProblem.OTHER
         said = None if details is None else self.words("problems.said", details=details)
         title, following = self.words(f"problems.{known}.title"), self.words(f"problems.{known}.next", tenant=tenant)
-        return Alert(known, title, following, said)
+        return Alert(known, title, following, said, code)
 
     def render(
         self,

@@ -152,7 +152,7 @@ class LinkRoutes:
         if turn is None:
             return self._pages.problem("other_browser", 403)
         if not turn.visit.is_open:
-            return await self._steps.show(turn)
+            return self._steps.after_end(turn.visit, turn.view)
         action = request.path_params["action"]
         if not self._steps.knows(action):
             return self._pages.problem("not_found", 404)

@@ -147,7 +147,7 @@ class StepPages:
             page,
             self._words(f"{page}.title"),
             view,
-            code=200 if alert is None else 422,
+            code=200 if alert is None else alert.code,
             alert=alert,
             data={"session": record.id},
             session=record.id,

@@ -94,7 +94,7 @@ class Steps:
         try:
             answer = await self._actions[action](turn)
         except SessionEnded:
-            answer = None
+            return self.after_end(await self._visits.reload(turn.visit), turn.view)
         except StepRefused as refused:
             return await self._refuse(turn, action, refused.problem, refused.details)
         except StorageUnavailable:
@@ -107,6 +107,16 @@ class Steps:
     def present(self, visit: Visit) -> Response:
         """To the page of the present step."""
         return RedirectResponse(f"{self._renderer.base}/link/{visit.record.id}", 303)
+
+    def after_end(self, visit: Visit, view: View) -> Response:
+        """What a form is answered whose session has moved on.
+
+        A completed one ends with a page, and not with a redirect to another site: that would belong to the form's own
+        navigation, which the page's policy keeps to us.
+        """
+        return (
+            self._pages.done(visit, view) if visit.record.status is LinkSessionStatus.COMPLETED else self.present(visit)
+        )
 
     async def show(self, turn: Turn, *, way: str | None = None, alert: Alert | None = None) -> Response:
         """The page of the present step. ``way`` is ``token`` where that way was chosen on the first."""
@@ -269,7 +279,7 @@ class Steps:
             try:
                 await self._visits.fail(visit.record, problem, method=action)
             except SessionEnded:
-                return self.present(visit)
+                return self.after_end(await self._visits.reload(visit), turn.view)
         again = Turn(visit, turn.view, self._visits.open(visit.record), turn.cookies, turn.form)
-        alert = self._renderer.alert(problem, visit.tenant_name, details)
+        alert = self._renderer.alert(problem, visit.tenant_name, details, code=422)
         return await self.show(again, way="token" if action == "token" else None, alert=alert)

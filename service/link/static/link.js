@@ -4,6 +4,8 @@
 const page = document.getElementById("link");
 const { mode, origin, status, problem, connection, statusUrl } = page.dataset;
 
+const ENDS = ["completed", "expired", "canceled"];
+
 tell({ status, problem, connectionId: connection });
 if (mode === "iframe") embed();
 else if (status === "completed" && mode !== "redirect") window.close();
@@ -29,28 +31,34 @@ function tell(news) {
 /** In a frame: the steps are taken in a window of our own, where the cookie is; this page follows them. */
 function embed() {
   new ResizeObserver(() => tell({ height: Math.ceil(page.parentElement.getBoundingClientRect().height) })).observe(page);
-  let steps = null;
   const link = document.getElementById("open");
+  const again = document.getElementById("reopen");
+  let steps = null;
   const open = (event) => {
     if (steps && !steps.closed) steps.focus();
     else steps = window.open(link.href, "sentry-graph-link-window", "popup,width=560,height=760");
-    if (steps) event.preventDefault(); // else the browser follows the link by itself
+    if (!steps) return; // the browser follows the link by itself
+    event.preventDefault();
+    [link.hidden, again.hidden] = [true, false];
   };
   link?.addEventListener("click", open);
-  document.getElementById("reopen")?.addEventListener("click", open);
+  again?.addEventListener("click", open);
   if (statusUrl) follow();
 }
 
 /** Ask how the session stands, until it ends. */
 async function follow() {
-  let [wait, last] = [1000, null];
-  while (!["completed", "expired", "canceled"].includes(last)) {
+  let [wait, last, failures] = [1000, null, 0];
+  while (!ENDS.includes(last)) {
     const state = await ask();
+    failures = state ? 0 : failures + 1;
     if (state && state.status !== last) {
       [wait, last] = [1000, state.status];
-      for (const part of all("[data-when]")) part.hidden = !part.dataset.when.split(" ").includes(last);
       tell(state);
+      if (ENDS.includes(last)) for (const way of all("#open, #reopen")) way.hidden = true;
     }
+    const word = failures < 3 ? last : "lost";
+    for (const part of all("[data-when]")) part.hidden = part.dataset.when !== word;
     await new Promise((resolve) => setTimeout(resolve, wait));
     wait = Math.min(wait * 1.3, 5000);
   }
