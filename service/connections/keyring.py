@@ -140,6 +140,7 @@ class Keyring:
         except (OSError, ConfigurationError) as error:
             _log.error("keyring_not_reloaded", path=str(self._path), reason=str(error))
             return False
+        _log.info("keyring_reloaded", active=self._contents.active, keys=sorted(self._contents.keys))
         return True
 
     def rotate(self) -> str:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -105,6 +106,17 @@ class LinkSessions:
             return None
         async with self._database.session() as session:
             return await _find_open(session, [*_visible(caller), col(LinkSessionRecord.external_id) == external_id])
+
+    async def find_open_by_external_ids(
+        self, caller: Caller, external_ids: Collection[str]
+    ) -> dict[str, LinkSessionRecord]:
+        """The same for many connections at once, by externalId; those without a session are absent."""
+        caller.require(Role.ADMIN)
+        wanted = [text for text in external_ids if _is_storable(text)]
+        conditions = [*_visible(caller), *open_conditions(), col(LinkSessionRecord.external_id).in_(wanted)]
+        statement = select(LinkSessionRecord).where(*conditions).order_by(col(LinkSessionRecord.id))
+        async with self._database.session() as session:
+            return {str(found.external_id): found for found in await session.exec(statement)}  # the newest comes last
 
     async def cancel(self, caller: Caller, session_id: str) -> LinkSessionRecord:
         """End a session, so that nothing can be linked by it. One that has ended already stays as it is.

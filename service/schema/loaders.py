@@ -68,8 +68,8 @@ class Loaders:
         return [found.get(each) for each in external_ids]
 
     async def _open_link_sessions(self, external_ids: list[str]) -> list[LinkSessionRecord | None]:
-        sessions = self._services.link_sessions
-        return await together(sessions.find_open(self._caller, external_id) for external_id in external_ids)
+        found = await self._services.link_sessions.find_open_by_external_ids(self._caller, external_ids)
+        return [found.get(each) for each in external_ids]
 
     async def load_users(self, keys: Sequence[UserKey]) -> Found[User]:
         """Users by member id, without a future for each: for callers that have the whole batch at hand."""

@@ -1,15 +1,11 @@
 """Foreign and missing things cannot be told apart by the work that they cause either: the database is asked alike."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import pytest
-from sqlalchemy import Engine, event
 
 from service.ids import build_user_id, new_id
 from service.tenants.caller import Role
 from tests.graph_fixture import BIG, MIDDLE, Graph
+from tests.statements import statements
 
 BY_ID = {
     "connection": "query ($id: ID!) { connection(id: $id) { name } }",
@@ -25,21 +21,6 @@ BY_EXTERNAL_ID = (
     'query ($id: ID!) { _entities(representations: [{__typename: "Connection", externalId: $id}]) '
     "{ ... on Connection { name } } }"
 )
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """The SQL that any engine of the process sends meanwhile."""
-    sent: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 @pytest.fixture(params=["other tenant", "narrowed"])

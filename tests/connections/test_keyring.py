@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.connections.keyring import Keyring, UnknownKey
 from service.errors import ConfigurationError, Conflict, NotFound
@@ -136,7 +137,10 @@ def test_rotate_adds_a_key_and_another_process_picks_it_up(path):
     assert keyring.active_id == new
     assert keyring.key_ids == {old, new}
     assert other.active_id == old
-    assert other.reload_if_changed()
+    with capture_logs() as logs:
+        assert other.reload_if_changed()
+        assert not other.reload_if_changed()
+    assert logs == [{"event": "keyring_reloaded", "log_level": "info", "active": new, "keys": sorted([old, new])}]
     assert other.active_id == new
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -11,6 +11,7 @@ from service.connections.link_models import LinkSessionRecord
 from service.sandbox.app import Sandbox
 from service.tenants.caller import Role
 from tests.graph_fixture import BIG, MIDDLE, Graph, serve_graph
+from tests.statements import statements
 
 FIELDS = """
   id status url externalId customerId name redirectUri allowedOrigins methods profile origin organization projects
@@ -167,3 +168,18 @@ async def test_a_narrowed_admin_makes_sessions_for_its_own_connections(graph: Gr
 async def test_what_is_no_session_is_none(graph: Graph, id_: str) -> None:
     assert (await graph.query(GET, id=id_))["linkSession"] is None
     assert (await graph.error(CANCEL, id=id_))["code"] == "NOT_FOUND"
+
+
+async def test_many_connections_find_their_sessions_in_one_look(graph: Graph) -> None:
+    expected: dict[str, dict[str, Any] | None] = {}
+    for number in range(6):
+        await graph.link(BIG, external_id=f"c-{number}")
+        expected[f"c-{number}"] = None
+        if number % 2:
+            await create(graph, externalId=f"c-{number}")
+            expected[f"c-{number}"] = {"id": (await create(graph, externalId=f"c-{number}"))["linkSession"]["id"]}
+    text = "{ connections { nodes { externalId linkSession { id } } } }"
+    with statements() as sent:
+        nodes = (await graph.query(text))["connections"]["nodes"]
+    assert {node["externalId"]: node["linkSession"] for node in nodes} == expected
+    assert sum("FROM link_sessions" in statement for statement in sent) == 1
