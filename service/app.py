@@ -18,6 +18,7 @@ from service.connections.cache import ConnectionCache
 from service.connections.clients import Clients
 from service.connections.doctor import Doctor
 from service.connections.idempotency import IdempotencyStore
+from service.connections.installations import Installations
 from service.connections.keyring import Keyring
 from service.connections.linking import Linker
 from service.connections.refresh_store import RefreshStore
@@ -35,6 +36,7 @@ from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
 from service.journal import Journal
 from service.last_used import LastUsed
+from service.link.routes import create_link_routes
 from service.link.sessions import LinkSessions
 from service.operations.health import ReadinessProbe, check_disk, create_health_routes, remember
 from service.operations.metrics import create_metrics_route
@@ -59,6 +61,8 @@ from service.tasks import repeating
 from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
+from service.webhooks.receive import HookReceiver
+from service.webhooks.routes import create_webhook_route
 
 _PURGE_SECONDS = 3600
 
@@ -72,9 +76,12 @@ class Runtime:
     settings: Settings
     database: Database
     keyring: Keyring
+    vault: Vault
+    clients: Clients
     last_used: LastUsed
     authenticator: Authenticator
     refresher: Refresher
+    installations: Installations
     services: Services
     observer: Observer
     readiness: ReadinessProbe
@@ -145,7 +152,20 @@ class Runtime:
                 "disk": check_disk(database.free_bytes, settings.min_free_bytes),
             }
         )
-        return cls(settings, database, keyring, last_used, authenticator, refresher, services, observer, readiness)
+        return cls(
+            settings=settings,
+            database=database,
+            keyring=keyring,
+            vault=vault,
+            clients=clients,
+            last_used=last_used,
+            authenticator=authenticator,
+            refresher=refresher,
+            installations=Installations(database, cache),
+            services=services,
+            observer=observer,
+            readiness=readiness,
+        )
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
@@ -173,8 +193,9 @@ class Runtime:
     async def _purge(self) -> None:
         try:
             await self.services.proxy.idempotency.purge()
+            await self.services.link_sessions.purge()
         except StorageUnavailable as error:
-            _log.warning("answers_not_purged", error=error.message)
+            _log.warning("rows_not_purged", error=error.message)
 
 
 def _build_clients(settings: Settings) -> Clients:
@@ -261,6 +282,20 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
             public_url=settings.public_url,
         )
     )
+    if settings.public_url is not None:
+        routes += create_link_routes(
+            database=runtime.database,
+            keyring=runtime.keyring,
+            vault=runtime.vault,
+            linker=services.linker,
+            accounts=services.accounts,
+            client=services.client,
+            clients=runtime.clients,
+            public_url=settings.public_url,
+            private_ca=settings.private_ca,
+        )
+    if runtime.clients.apps:
+        routes.append(create_webhook_route(HookReceiver(runtime.clients, runtime.installations)))
     routes += create_health_routes(runtime.readiness, version=__version__)
     if settings.metrics:
         routes.append(create_metrics_route(observer.metrics, token=settings.metrics_token))
