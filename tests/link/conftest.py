@@ -183,7 +183,17 @@ async def lite(tmp_path: Path, sandbox: Sandbox, sqlite_url: str) -> AsyncIterat
         yield built
 
 
-async def build_site(folder: Path, sandbox: Sandbox, database_url: str, **settings: Any) -> AsyncIterator[LinkSite]:
+async def build_site(
+    folder: Path,
+    sandbox: Sandbox,
+    database_url: str,
+    *,
+    oauth: tuple[OAuthClient, ...] = (),
+    apps: tuple[SentryApp, ...] = (),
+    egress: tuple[str, ...] = (),
+    **settings: Any,
+) -> AsyncIterator[LinkSite]:
+    """A site with the sandbox's clients, and more of them; all that is different is built as the service does."""
     sandbox.register_redirects(
         oauth=[f"{PUBLIC_URL}/link/oauth/{DEMO_OAUTH_CLIENT.client_id}/callback"],
         install=f"{PUBLIC_URL}/link/install/callback",
@@ -191,48 +201,41 @@ async def build_site(folder: Path, sandbox: Sandbox, database_url: str, **settin
     )
     keyring_file = folder / "site-keyring.json"
     Keyring.init(keyring_file)
+    origin = Origin.parse(sandbox.url)
+    clients = Clients(
+        (OAuthClient(origin, DEMO_OAUTH_CLIENT.client_id, DEMO_OAUTH_CLIENT.client_secret), *oauth),
+        (
+            SentryApp(origin, DEMO_APP.slug, DEMO_APP.client_id, DEMO_APP.client_secret, verify_install=True),
+            *apps,
+        ),
+    )
     runtime = Runtime.build(
         Settings(
             keyring_file=keyring_file,
             database_url=database_url,
-            egress_allow=(sandbox.url,),
+            egress_allow=(sandbox.url, *egress),
             public_url=PUBLIC_URL,
-            oauth_clients=(
-                OAuthClientSettings(
-                    origin=sandbox.url,
-                    client_id=DEMO_OAUTH_CLIENT.client_id,
-                    client_secret=SecretStr(DEMO_OAUTH_CLIENT.client_secret),
-                ),
-            ),
-            sentry_apps=(
-                SentryAppSettings(
-                    origin=sandbox.url,
-                    slug=DEMO_APP.slug,
-                    client_id=DEMO_APP.client_id,
-                    client_secret=SecretStr(DEMO_APP.client_secret),
-                ),
+            oauth_clients=tuple(map(_describe, clients.oauth)),
+            sentry_apps=tuple(
+                SentryAppSettings(**_describe(app).model_dump(), slug=app.slug, verify_install=app.verify_install)
+                for app in clients.apps
             ),
             **settings,
         )
     )
-    services = runtime.services
-    vault, origin = Vault(runtime.keyring), Origin.parse(sandbox.url)
-    app = Starlette(
-        routes=create_link_routes(
-            database=runtime.database,
-            keyring=runtime.keyring,
-            vault=vault,
-            linker=services.linker,
-            accounts=services.accounts,
-            client=services.client,
-            clients=Clients(
-                (OAuthClient(origin, DEMO_OAUTH_CLIENT.client_id, DEMO_OAUTH_CLIENT.client_secret),),
-                (SentryApp(origin, DEMO_APP.slug, DEMO_APP.client_id, DEMO_APP.client_secret, verify_install=True),),
-            ),
-            public_url=PUBLIC_URL,
-            private_ca=runtime.settings.private_ca,
-        )
+    services, vault = runtime.services, Vault(runtime.keyring)
+    routes = create_link_routes(
+        database=runtime.database,
+        keyring=runtime.keyring,
+        vault=vault,
+        linker=services.linker,
+        accounts=services.accounts,
+        client=services.client,
+        clients=clients,
+        public_url=PUBLIC_URL,
+        private_ca=runtime.settings.private_ca,
     )
+    app = Starlette(routes=routes)
     caller = await add_tenant(runtime.database, "ten_1")
     site = LinkSite(runtime, app, sandbox, caller, vault)
     yield site
@@ -241,3 +244,9 @@ async def build_site(folder: Path, sandbox: Sandbox, database_url: str, **settin
         await person.sentry.aclose()
     await services.client.aclose()
     await runtime.database.dispose()
+
+
+def _describe(client: OAuthClient | SentryApp) -> OAuthClientSettings:
+    return OAuthClientSettings(
+        origin=client.origin.url, client_id=client.client_id, client_secret=SecretStr(client.client_secret)
+    )

@@ -22,7 +22,7 @@ async def connections(site: LinkSite) -> list[ConnectionRecord]:
 
 async def audited(site: LinkSite) -> list[tuple[str, str, str]]:
     entries = await Journal(site.database).page_audit("ten_1", limit=99)
-    return [(entry.action, entry.actor, entry.outcome) for entry in entries][::-1]
+    return [(entry.action, entry.actor, entry.outcome.value) for entry in entries][::-1]
 
 
 async def at_summary(site: LinkSite, record: LinkSessionRecord, token: str = DEMO_TOKENS.admin) -> Person:
