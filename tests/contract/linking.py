@@ -86,9 +86,14 @@ class Browser:
         return self.http.post(form.url, data={**form.fields, **fields}, headers={"Referer": form.url})
 
     def sign_in(self, page: httpx.Response, login: str, password: str) -> httpx.Response:
-        """Signs in by the form on a page."""
+        """Signs in by the form on a page; waits where the account was tried too often (five times a minute)."""
         form = next(form for form in read_forms(page) if "password" in form.fields)
-        return self.submit(form, username=login, password=password)
+        for _ in range(8):
+            answer = self.submit(form, username=login, password=password)
+            if "too many login attempts" not in answer.text:
+                break
+            time.sleep(10)
+        return answer
 
 
 @dataclass(frozen=True)
