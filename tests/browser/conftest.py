@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.launch import find_chromium, launch
 from tests.browser.skipping import NO_BROWSER
 from tests.browser.watch import Watch
+
+_PATIENCE = 20_000  # milliseconds; two cores may have much else to do
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,7 @@ def program() -> str:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(program: str) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=_PATIENCE)
     async with launch(program) as launched:
         yield launched
 
@@ -32,7 +35,7 @@ async def browser(program: str) -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     made = await browser.new_context(viewport={"width": 1400, "height": 900})
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(_PATIENCE)
     yield made
     await made.close()
 

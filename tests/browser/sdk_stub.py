@@ -28,7 +28,8 @@ _LINK_PAGE = """<!doctype html><html lang="en"><title>Link</title><link rel="ico
   data-status-url="{status_url}" style="display: block; height: 700px">
   <h1>{status}</h1>
   <a id="open" target="_blank" href="/link/start/{token}?mode=window">Start</a>
-  <p data-when="created">Not begun</p><p data-when="started away" hidden>Go on there</p>
+  <p data-when="created">Not begun</p><button id="reopen" hidden>Open again</button>
+  <p data-when="started" hidden>Go on there</p>
   <p data-when="completed" hidden>Linked</p>
   <a href="/link/end/completed?mode={mode}&amp;origin={origin}">Finish</a>
   <a href="/link/end/denied?mode={mode}&amp;origin={origin}">Leave</a>

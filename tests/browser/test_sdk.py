@@ -248,7 +248,7 @@ async def test_an_iframe_follows_the_session_and_goes_away(page: Page, stub: Stu
         await inside.get_by_role("link", name="Start").click()
     steps = await opened.value
     assert steps.url == f"{stub.service}/link/start/{TOKEN}?mode=window"
-    await inside.get_by_role("link", name="Start").click()
+    await inside.get_by_role("button", name="Open again").click()
     assert len(context.pages) == 2, "it comes to the front, and is not opened twice"
     stub.status = "started"
     await expect(inside.get_by_text("Go on there")).to_be_visible()
