@@ -4,58 +4,30 @@ from dataclasses import dataclass
 
 from playwright.async_api import Locator, Page, expect
 
-# Runs in the page. What a screen reader and a keyboard need, and what would make the page scroll sideways.
-_FAULTS = """() => {
-  const faults = [];
-  const add = (what, element) => faults.push(`${what}: ${element.outerHTML.slice(0, 120)}`);
-  if (document.querySelectorAll("h1").length !== 1) faults.push("not one h1");
-  if (!document.documentElement.lang || !document.title) faults.push("no language or title");
-  for (const field of document.querySelectorAll("input:not([type=hidden]), textarea, select"))
-    if (![...field.labels].some(label => label.innerText.trim())) add("no label", field);
-  for (const button of document.querySelectorAll("button, a"))
-    if (!button.hidden && !button.innerText.trim()) add("no name", button);
-  const ids = [...document.querySelectorAll("[id]")].map(element => element.id);
-  for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) faults.push(`id twice: ${id}`);
-  for (const element of document.querySelectorAll("[aria-describedby], [for]")) {
-    const id = element.getAttribute("aria-describedby") ?? element.htmlFor;
-    if (!document.getElementById(id)) add("refers to nothing", element);
-  }
-  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) faults.push("scrolls sideways");
-
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const read = color => color.match(/[\\d.]+/g).map(Number);
-  const behind = element => {
-    for (let one = element; one; one = one.parentElement) {
-      const color = read(getComputedStyle(one).backgroundColor);
-      if (color.length === 3 || color[3] === 1) return color;
-    }
-    return [255, 255, 255];
-  };
-  for (const element of document.querySelectorAll("main *")) {
-    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
-    if (!own || !element.checkVisibility()) continue;
-    const [a, b] = [light(read(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
-    if ((a + 0.05) / (b + 0.05) < 4.5) add("too little contrast", element);
-  }
-  return faults;
+_FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+_RUN_AXE = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(node => node.html).join(" ")}`);
 }"""
 
 
 @dataclass(frozen=True)
 class Customer:
-    """One window of one browser."""
+    """One window of one browser. With the source of ``axe``, each page that is seen is judged by it."""
 
     page: Page
+    axe: str | None = None
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name)
 
     async def see(self, title: str) -> None:
-        """Wait for the page with this heading, and look it over."""
+        """Wait for the page with this heading, and look it over: nothing has to be scrolled sideways."""
         await expect(self.page.get_by_role("heading", level=1, name=title)).to_be_visible()
-        assert await self.page.evaluate(_FAULTS) == []
+        assert await self.page.evaluate(_FITS)
+        if self.axe:
+            await self.page.evaluate(self.axe)
+            assert await self.page.evaluate(_RUN_AXE) == []
 
     # --- on the link page ---
 

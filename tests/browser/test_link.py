@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -21,10 +21,12 @@ from tests.browser.customer import Customer
 from tests.browser.site import HOSTILE, Invitation, Site, register, serve_site
 from tests.browser.watch import Watch
 from tests.canary import find_canary
+from tests.conformance import npm
 from tests.serving import serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+AXE = Path(__file__).parent / "axe"
 EXAMPLE = Path(__file__).parents[2] / "docs" / "link" / "example.html"
 
 
@@ -579,23 +581,38 @@ async def test_it_works_with_scripts_off(site: Site, browser: Browser, product: 
     await context.close()
 
 
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """https://github.com/dequelabs/axe-core: labels, names, contrast, landmarks, headings."""
+    npm.install(AXE)
+    return (AXE / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_small_screen_shows_every_page_whole(site: Site, browser: Browser, scheme: Any) -> None:
-    """Each page is looked over (labels, contrast, nothing to scroll sideways) at 320 pixels, with long names."""
+async def test_every_page_is_accessible_and_fits_a_small_screen(
+    site: Site, browser: Browser, axe: str, product: str, scheme: Literal["light", "dark"]
+) -> None:
+    """At 320 pixels, with names that are long."""
     context = await browser.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme)
-    customer = Customer(await context.new_page())
-    site.sandbox.world.organizations[0].name = "Donaudampfschifffahrtsgesellschaft" * 3
-    site.sandbox.world.organizations[0].projects[0].slug = "x" * 50
+    customer = Customer(await context.new_page(), axe)
+    organization = site.sandbox.world.organizations[0]
+    organization.name, organization.projects[0].slug = "Donaudampfschifffahrtsgesellschaft" * 3, "x" * 50
     site.sandbox.world.changed()
-    await customer.start((await site.invite(name="W" * 80, redirectUri=f"http://localhost/{'w' * 99}")).url)
+    invitation = await site.invite(name="W" * 80, redirectUri=f"{product}/{'w' * 99}")
+    await customer.start(invitation.url)
     background = await customer.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    await customer.begin_oauth()
+    await customer.deny()
+    await customer.see("How do you want to link Sentry?")
     await customer.paste(DEMO_TOKENS.expired)
-    await customer.see("Paste a token")
+    await expect(customer.page.get_by_role("alert")).to_be_visible()
     await customer.paste(DEMO_TOKENS.limited)
     await customer.choose_organization("Donau")
     await customer.choose_projects("x" * 50)
     await customer.see("Link this?")
+    await customer.page.goto(f"{invitation.url}?mode=iframe")
+    await customer.see("Link Sentry")
     await customer.page.goto(f"{site.url}/link/start/nothing")
     await customer.see("There is no such invitation")
     await context.close()
