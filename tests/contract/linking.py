@@ -87,12 +87,14 @@ class Browser:
 
     def sign_in(self, page: httpx.Response, login: str, password: str) -> httpx.Response:
         """Signs in by the form on a page; waits where the account was tried too often (five times a minute)."""
-        form = next(form for form in read_forms(page) if "password" in form.fields)
         for _ in range(8):
+            form = next(form for form in read_forms(page) if "password" in form.fields)
             answer = self.submit(form, username=login, password=password)
-            if "too many login attempts" not in answer.text:
+            # In OAuth's own sign-in page an old server fails to say so.
+            if answer.status_code != 500 and "too many login attempts" not in answer.text:
                 break
             time.sleep(10)
+            page = self.http.get(page.url)
         return answer
 
 
