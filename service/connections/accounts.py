@@ -65,7 +65,7 @@ class StoredTokenSource:
         """The token that was stored since ``rejected`` was, or a new one where it can be renewed.
 
         Raises :class:`UpstreamUnauthorized` where it cannot. The connection's status stays: one refusal does not mean
-        that a token is dead, but the credential is looked at soon.
+        that a token is dead.
         """
         linked = await self._read()
         token = self._open(linked)
@@ -73,8 +73,12 @@ class StoredTokenSource:
             return token
         if is_refreshable(linked):
             return self._open(self._check(await self._refresher.renew(linked)))
-        await self._refresher.doubt(linked)
         raise UpstreamUnauthorized("Sentry refuses the connection's credential.")
+
+    async def doubt(self, rejected: Token) -> None:
+        """Have the credential looked at soon."""
+        connection = self._linked.connection
+        await self._refresher.doubt(connection.tenant_id, connection.id, rejected.version)
 
     async def _read(self) -> Linked:
         return self._check(await self._store.get_linked(self._caller, self._linked.connection.id, fresh=True))

@@ -21,8 +21,12 @@ EXPIRY_MARGIN = timedelta(seconds=60)
 CONFIRM_AFTER = timedelta(seconds=10)
 """One 401 is no proof: the same answer so much later is."""
 
+SHORTEST_REST = timedelta(seconds=30)
+"""A credential that has just come is left alone for so long, however soon it expires."""
+
 _LOOK_AFTER = timedelta(hours=24)
 _LOOK_AGAIN_AFTER = timedelta(hours=1)
+_RIPE = 0.65  # a little before the earliest plan, for replicas whose clocks differ
 _BACKOFF = wait_random_exponential(multiplier=1, max=600)
 _OPERATOR_BACKOFF = timedelta(minutes=5)
 
@@ -48,14 +52,28 @@ CURABLE = frozenset(
         ConnectionProblem.SSO_REQUIRED,
         ConnectionProblem.TWO_FACTOR_REQUIRED,
         ConnectionProblem.ORGANIZATION_GONE,
+        ConnectionProblem.INSTALLATION_GONE,
     }
 )
 """Those of them after which the stored credential may work again, so that it is looked at now and then."""
 
+SAID = frozenset(
+    {
+        ConnectionProblem.APPLICATION_DISABLED,
+        ConnectionProblem.USER_INACTIVE,
+        ConnectionProblem.SSO_REQUIRED,
+        ConnectionProblem.TWO_FACTOR_REQUIRED,
+    }
+)
+"""Those that Sentry names in words of its own, of a token that it has just given out: no second look is needed."""
+
 _UNAUTHORIZED: Mapping[UnauthorizedReason, ConnectionProblem] = {
+    UnauthorizedReason.INVALID_TOKEN: ConnectionProblem.TOKEN_REVOKED,
     UnauthorizedReason.TOKEN_EXPIRED: ConnectionProblem.TOKEN_EXPIRED,
     UnauthorizedReason.USER_INACTIVE: ConnectionProblem.USER_INACTIVE,
     UnauthorizedReason.MEMBER_DISABLED: ConnectionProblem.USER_INACTIVE,
+    UnauthorizedReason.EMAIL_UNVERIFIED: ConnectionProblem.USER_INACTIVE,
+    UnauthorizedReason.DATA_SECRECY: ConnectionProblem.ORGANIZATION_GONE,
     UnauthorizedReason.APPLICATION_INACTIVE: ConnectionProblem.APPLICATION_DISABLED,
     UnauthorizedReason.SSO_REQUIRED: ConnectionProblem.SSO_REQUIRED,
     UnauthorizedReason.TWO_FACTOR_REQUIRED: ConnectionProblem.TWO_FACTOR_REQUIRED,
@@ -84,7 +102,13 @@ def plan_refresh(received: datetime, expires: datetime | None, *, is_refreshable
         return received + _LOOK_AFTER * random.uniform(0.85, 1.15)  # noqa: S311 - jitter
     if not is_refreshable:
         return expires
-    return received + (expires - received) * random.uniform(0.7, 0.85)  # noqa: S311 - jitter
+    planned = received + (expires - received) * random.uniform(0.7, 0.85)  # noqa: S311 - jitter
+    return max(planned, received + SHORTEST_REST)
+
+
+def is_ripe(received: datetime, expires: datetime | None, clock: datetime) -> bool:
+    """Whether a credential has lived so long that it is refreshed when it is due; before that it is only looked at."""
+    return expires is not None and clock - received >= (expires - received) * _RIPE
 
 
 def plan_retry(clock: datetime, problem: ConnectionProblem, failures: int) -> datetime | None:
@@ -114,10 +138,11 @@ def needs_refresh(expires: datetime | None, clock: datetime) -> bool:
 def explain_refusal(error: ServiceError) -> ConnectionProblem | None:
     """What Sentry's answer to a harmless read says of a credential; None where it says nothing of it.
 
-    ``error`` is what asking for the credential's own organization raised.
+    ``error`` is what asking for the credential's own organization raised. A 401 in unknown words says nothing: a proxy
+    or a firewall may have said it.
     """
     if isinstance(error, UpstreamUnauthorized):
-        return _UNAUTHORIZED.get(error.reason, ConnectionProblem.TOKEN_REVOKED)
+        return _UNAUTHORIZED.get(error.reason)
     if isinstance(error, UpstreamNotFound):
         return ConnectionProblem.ORGANIZATION_GONE
     return None

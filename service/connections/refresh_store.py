@@ -24,7 +24,7 @@ from service.connections.models import (
     is_credential_of_connection,
 )
 from service.connections.problems import explain
-from service.connections.refresh_rules import LOST, Failure, plan_refresh, plan_retry
+from service.connections.refresh_rules import CONFIRM_AFTER, LOST, Failure, is_ripe, plan_refresh, plan_retry
 from service.connections.stored import is_refreshable
 from service.db import Database
 from service.journal import EventType, Outcome, note_audit, note_event
@@ -65,6 +65,14 @@ class Busy:
     problem: ConnectionProblem | None
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A credential that is due. ``is_ripe``: to be refreshed, also since a refresh was left; else to be looked at."""
+
+    linked: Linked
+    is_ripe: bool
+
+
 class RefreshStore:
     """Claims, completes and gives up refreshes."""
 
@@ -76,10 +84,25 @@ class RefreshStore:
         self._lease = timedelta(seconds=lease_seconds)
         self._on_needs_reauth = on_needs_reauth
 
-    async def read(self, tenant_id: str, connection_id: str) -> Linked | None:
-        """The connection and its credential as they are now; None where it is gone."""
-        async with self._database.session() as session:
-            return await _read(session, tenant_id, connection_id)
+    @property
+    def lease_seconds(self) -> float:
+        """How long a claim holds."""
+        return self._lease.total_seconds()
+
+    async def end_leases(self) -> None:
+        """End what a process that is gone has left, where no other can hold a lease: SQLite serves one process."""
+        if self._database.dialect != "sqlite":
+            return
+
+        async def work(session: AsyncSession) -> None:
+            clock = await self._database.read_clock(session)
+            await session.exec(
+                update(RefreshIntentRecord)
+                .where(col(RefreshIntentRecord.lease_until) > clock)
+                .values(lease_until=clock)
+            )
+
+        await self._database.run_transaction(work)
 
     async def claim(
         self, tenant_id: str, connection_id: str, version: int, holder: str, *, is_scheduled: bool
@@ -87,12 +110,15 @@ class RefreshStore:
         """Claim the refresh of a version, committed before anything is sent.
 
         What is stored, where it is another version by now or there is no credential; None where the connection is gone.
-        What is not ``is_scheduled`` waits after a failure, until it is tried again by itself.
+        What is not ``is_scheduled`` waits after a failure, until it is tried again by itself; a connection that is
+        stopped is what is stored, too.
         """
 
         async def work(session: AsyncSession) -> Claim | Busy | Linked | None:
-            linked = await _read(session, tenant_id, connection_id, lock=True)
+            linked = await _read(session, tenant_id, connection_id)
             if linked is None or linked.credential is None or linked.credential.version != version:
+                return linked
+            if not is_scheduled and linked.connection.status is not ConnectionStatus.ACTIVE:
                 return linked
             clock = await self._database.read_clock(session)
             intent = await session.get(RefreshIntentRecord, connection_id)
@@ -100,8 +126,9 @@ class RefreshStore:
             again = linked.credential.refresh_after
             if intent is not None and is_same and intent.lease_until > clock:
                 return Busy((intent.lease_until - clock).total_seconds(), linked.connection.problem)
-            if not is_scheduled and linked.credential.failures and again is not None and again > clock:
-                return Busy((again - clock).total_seconds(), linked.connection.problem)
+            problem = linked.connection.problem
+            if not is_scheduled and problem is not None and again is not None and again > clock:
+                return Busy((again - clock).total_seconds(), problem)
             await session.merge(
                 RefreshIntentRecord(
                     connection_id=connection_id,
@@ -114,28 +141,33 @@ class RefreshStore:
             )
             return Claim(linked, holder, is_recovery=is_same)
 
-        return await self._database.run_transaction(work)
+        found = await self._database.run_transaction(work)
+        return self._forget(found) if isinstance(found, Linked) else found  # what is remembered is older
 
     async def complete(
-        self, claim: Claim, seal: Callable[[ConnectionRecord], SealedToken], scopes: list[str]
+        self, claim: Claim, seal: Callable[[ConnectionRecord, datetime], SealedToken], scopes: list[str]
     ) -> Linked | None:
         """Store the fresh credential, unless another one was stored meanwhile; what is stored then.
 
-        ``scopes`` are those of the new token; empty where Sentry did not say. Whoever has tokens of a version first
-        stores them, even if its lease is over: the other one's refresh token is spent.
+        ``seal`` is told the time. ``scopes`` are those of the new token; empty where Sentry did not say. Whoever has
+        tokens of a version first stores them, even if its lease is over: the other one's refresh token is spent. A
+        connection that is stopped stays so: that the new token works has to be seen first (:meth:`settle_look`).
         """
         connection_id, tenant_id = claim.credential.connection_id, claim.credential.tenant_id
 
         async def work(session: AsyncSession) -> Linked | None:
-            linked = await _read(session, tenant_id, connection_id, lock=True)
+            linked = await _read(session, tenant_id, connection_id)
             if linked is None or linked.credential is None or linked.credential.version != claim.credential.version:
                 return linked
             connection, credential = linked.connection, linked.credential
-            token = seal(connection)
-            _store_token(connection, credential, token, await self._database.read_clock(session))
+            clock = await self._database.read_clock(session)
+            _store_token(connection, credential, seal(connection, clock), clock)
             credential.version += 1
             connection.scopes = scopes or connection.scopes
-            _revive(session, connection)
+            if connection.status is ConnectionStatus.ACTIVE:
+                _clear_problem(connection)
+            else:
+                credential.refresh_after = clock + CONFIRM_AFTER
             await session.exec(
                 delete(RefreshIntentRecord).where(col(RefreshIntentRecord.connection_id) == connection_id)
             )
@@ -151,28 +183,35 @@ class RefreshStore:
 
         return self._forget(await self._database.run_transaction(work))
 
-    async def fail(self, claim: Claim, failure: Failure) -> Linked | None:
-        """Give the claim up and note why; what is stored then, which may be somebody else's success."""
+    async def fail(self, claim: Claim, failure: Failure) -> Linked | Busy | None:
+        """Give the claim up and note why; what is stored then, which may be somebody else's success.
+
+        Whose lease is over, and was taken by somebody else, concludes nothing: ``Busy``, since that one will.
+        """
         connection_id, tenant_id = claim.credential.connection_id, claim.credential.tenant_id
 
-        async def work(session: AsyncSession) -> Linked | None:
-            linked = await _read(session, tenant_id, connection_id, lock=True)
+        async def work(session: AsyncSession) -> Linked | Busy | None:
+            linked = await _read(session, tenant_id, connection_id)
             if linked is None or linked.credential is None or linked.credential.version != claim.credential.version:
                 return linked
             clock = await self._database.read_clock(session)
-            again = await self._note(session, linked, failure.problem, clock, action="connection.refresh")
             intent = await session.get(RefreshIntentRecord, connection_id)
-            if intent is not None and intent.holder == claim.holder:
-                if failure.problem in LOST or (failure.is_over and not claim.is_recovery):
-                    await session.delete(intent)
-                else:
-                    intent.lease_until = again or clock
+            if intent is None or intent.version != claim.credential.version:
+                return linked  # somebody else took it, and has concluded
+            if intent.holder != claim.holder:
+                return Busy((intent.lease_until - clock).total_seconds(), None)
+            again = await self._note(session, linked, failure.problem, clock, action="connection.refresh")
+            if failure.problem in LOST or (failure.is_over and not claim.is_recovery):
+                await session.delete(intent)
+            else:
+                intent.lease_until = again or clock
             return linked
 
-        return self._forget(await self._database.run_transaction(work))
+        stored = await self._database.run_transaction(work)
+        return stored if isinstance(stored, Busy) else self._forget(stored)
 
-    async def due(self, limit: int) -> list[Linked]:
-        """Connections whose credential is to be looked at, or whose refresh was left half-way; longest due first."""
+    async def due(self, limit: int) -> list[Due]:
+        """Credentials that are to be looked at or refreshed, or whose refresh was left half-way; longest due first."""
         async with self._database.session() as session:
             clock = await self._database.read_clock(session)
             mine = and_(
@@ -182,16 +221,22 @@ class RefreshStore:
             is_held = exists().where(mine, col(RefreshIntentRecord.lease_until) > clock)
             was_left = exists().where(mine, col(RefreshIntentRecord.lease_until) <= clock)
             statement = (
-                select(ConnectionRecord, CredentialRecord)
+                select(ConnectionRecord, CredentialRecord, was_left)
                 .join(CredentialRecord, is_credential_of_connection())
                 .where(~is_held, or_(col(CredentialRecord.refresh_after) <= clock, was_left))
                 .order_by(col(CredentialRecord.refresh_after))
                 .limit(limit)
             )
-            return [Linked(connection, credential) for connection, credential in await session.exec(statement)]
+            return [
+                Due(
+                    Linked(connection, credential),
+                    is_ripe=is_left or is_ripe(credential.updated_at, connection.expires_at, clock),
+                )
+                for connection, credential, is_left in await session.exec(statement)
+            ]
 
     async def claim_look(self, linked: Linked, seconds: float) -> bool:
-        """Take the turn to look at a credential that cannot be refreshed; False where another replica has it."""
+        """Take the turn to look at a credential; False where another replica has it."""
         credential = linked.credential
         assert credential is not None  # noqa: S101 - only such are due
 
@@ -211,20 +256,17 @@ class RefreshStore:
 
         return await self._database.run_transaction(work)
 
-    async def schedule_look(self, linked: Linked) -> None:
+    async def schedule_look(self, tenant_id: str, connection_id: str, version: int) -> None:
         """Have a credential that Sentry has just refused looked at soon."""
-        credential = linked.credential
-        if credential is None:
-            return
 
         async def work(session: AsyncSession) -> None:
             clock = await self._database.read_clock(session)
             await session.exec(
                 update(CredentialRecord)
                 .where(
-                    col(CredentialRecord.connection_id) == credential.connection_id,
-                    col(CredentialRecord.tenant_id) == credential.tenant_id,
-                    col(CredentialRecord.version) == credential.version,
+                    col(CredentialRecord.connection_id) == connection_id,
+                    col(CredentialRecord.tenant_id) == tenant_id,
+                    col(CredentialRecord.version) == version,
                     or_(col(CredentialRecord.refresh_after).is_(None), col(CredentialRecord.refresh_after) > clock),
                 )
                 .values(refresh_after=clock)
@@ -234,8 +276,8 @@ class RefreshStore:
 
     async def settle_look(
         self, linked: Linked, problem: ConnectionProblem | None, again: timedelta | None, *, is_failure: bool = True
-    ) -> None:
-        """Note what looking at a credential told: a problem, or None where it works.
+    ) -> Linked | None:
+        """Note what looking at a credential told: a problem, or None where it works; what is stored then.
 
         With ``again`` nothing is concluded yet: it is only looked at once more, so much later. ``is_failure`` counts
         the look as the first of two that a conclusion needs.
@@ -244,7 +286,7 @@ class RefreshStore:
         assert seen is not None  # noqa: S101 - only such are looked at
 
         async def work(session: AsyncSession) -> Linked | None:
-            linked = await _read(session, seen.tenant_id, seen.connection_id, lock=True)
+            linked = await _read(session, seen.tenant_id, seen.connection_id)
             if linked is None or linked.credential is None or linked.credential.version != seen.version:
                 return linked
             clock = await self._database.read_clock(session)
@@ -261,7 +303,7 @@ class RefreshStore:
                 )
             return linked
 
-        self._forget(await self._database.run_transaction(work))
+        return self._forget(await self._database.run_transaction(work))
 
     def _forget(self, linked: Linked | None) -> Linked | None:
         if linked is not None:
@@ -307,7 +349,7 @@ def _store_token(
     credential.refresh_key_id = None if token.refresh is None else token.refresh.key_id
     credential.refresh_token = None if token.refresh is None else token.refresh.data
     credential.failures = 0
-    credential.updated_at = now()
+    credential.updated_at = clock
     connection.expires_at = token.expires_at
     credential.refresh_after = plan_refresh(
         clock, token.expires_at, is_refreshable=is_refreshable(Linked(connection, credential))
@@ -320,18 +362,26 @@ def _revive(session: AsyncSession, connection: ConnectionRecord) -> None:
         connection.status = ConnectionStatus.ACTIVE
         data = {"problem": connection.problem.value if connection.problem else None}
         note_event(session, EventType.RECOVERED, connection.tenant_id, connection.id, data)
+    _clear_problem(connection)
+
+
+def _clear_problem(connection: ConnectionRecord) -> None:
     if connection.problem is not None:
         connection.problem = connection.status_reason = None
         connection.updated_at = now()
 
 
-async def _read(session: AsyncSession, tenant_id: str, connection_id: str, *, lock: bool = False) -> Linked | None:
+async def _read(session: AsyncSession, tenant_id: str, connection_id: str) -> Linked | None:
+    """The connection, locked, and its credential.
+
+    Locked first and read after: what waits for a row in one statement reads the other table as it was before.
+    """
+    mine = (ConnectionRecord.tenant_id == tenant_id, ConnectionRecord.id == connection_id)
+    await session.exec(select(ConnectionRecord.id).where(*mine).with_for_update())
     statement = (
         select(ConnectionRecord, CredentialRecord)
         .join(CredentialRecord, is_credential_of_connection(), isouter=True)
-        .where(ConnectionRecord.tenant_id == tenant_id, ConnectionRecord.id == connection_id)
+        .where(*mine)
     )
-    if lock:
-        statement = statement.with_for_update(of=ConnectionRecord)
     found = (await session.exec(statement)).first()
     return None if found is None else Linked(*found)

@@ -27,6 +27,9 @@ class FixedToken:
         """There is no other: :class:`UpstreamUnauthorized`."""
         raise UpstreamUnauthorized("Sentry refuses this token.")
 
+    async def doubt(self, rejected: Token) -> None:
+        """Whoever uses it finds out by itself."""
+
 
 def build_account(connection: ConnectionRecord, credential: CredentialRecord, tokens: TokenSource) -> Account:
     """The account of a connection, with the tokens that it is to be called with."""

@@ -28,6 +28,10 @@ class TokenSource(Protocol):
         """
         ...
 
+    async def doubt(self, rejected: Token) -> None:
+        """Sentry answered 401, and no other token cures it: what is wrong is to be found out. Raises nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

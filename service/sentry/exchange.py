@@ -171,17 +171,13 @@ class Exchange:
                 if wait is None:
                     raise explain_failure(problem.failure, method=call.method, status=problem.status) from None
             else:
-                if (
-                    answer.status == 401
-                    and tokens is not None
-                    and token is not None
-                    and not is_renewed
-                    and _may_be_renewed(call, answer)
-                ):
-                    is_renewed = True
-                    renewed = await _renew(tokens, token)
+                if answer.status == 401 and tokens is not None and token is not None:
+                    may_help = not is_renewed and _may_be_renewed(call, answer)
+                    renewed = await _renew(tokens, token) if may_help else None
                     if renewed is None:
+                        await tokens.doubt(token)
                         return answer
+                    is_renewed = True
                     token = renewed
                     continue
                 wait = self._plan(call, answer.status, answer.headers, course) if answer.status >= 400 else None

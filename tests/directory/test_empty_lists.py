@@ -24,6 +24,9 @@ class Tokens:
     async def fresh_token(self, rejected: Token) -> Token:
         raise AssertionError
 
+    async def doubt(self, rejected: Token) -> None:
+        raise AssertionError
+
 
 class Answering(httpx.AsyncBaseTransport):
     """Lists of Sentry's by the last part of their path; all others are empty."""
