@@ -11,9 +11,8 @@ def build_return_url(record: LinkSessionRecord, status: str) -> str | None:
         return None
     told = {"link_session": record.id, "connection": record.connection_id, "status": status}
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in told.items() if value is not None)
-    if "?" not in record.redirect_uri:
-        return f"{record.redirect_uri}?{query}"
-    joint = "" if record.redirect_uri.endswith(("?", "&")) else "&"
+    _, mark, before = record.redirect_uri.partition("?")
+    joint = "?" if not mark else "&" if before and not before.endswith("&") else ""
     return f"{record.redirect_uri}{joint}{query}"
 
 

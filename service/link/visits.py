@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, update
+from sqlalchemy import ColumnElement, and_, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -28,7 +28,7 @@ _ID = re.compile(r"lks_[0-9a-z]{26}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A session, the name of the tenant that asks, and the connection that it is to link again, if there is one."""
+    """A session, the name of the tenant that asks, and the connection that it links again or has linked, if any."""
 
     record: LinkSessionRecord
     tenant_name: str
@@ -176,7 +176,10 @@ class Visits:
                 ConnectionRecord,
                 and_(
                     col(ConnectionRecord.tenant_id) == LinkSessionRecord.tenant_id,
-                    col(ConnectionRecord.external_id) == LinkSessionRecord.external_id,
+                    or_(
+                        col(ConnectionRecord.external_id) == LinkSessionRecord.external_id,
+                        col(ConnectionRecord.id) == LinkSessionRecord.connection_id,
+                    ),
                 ),
                 isouter=True,
             )

@@ -136,6 +136,7 @@ class LinkSite:
     sandbox: Sandbox
     caller: Caller
     vault: Vault
+    clients: Clients
     people: list[Person] = field(default_factory=list)
 
     @property
@@ -237,7 +238,7 @@ async def build_site(
     )
     app = Starlette(routes=routes)
     caller = await add_tenant(runtime.database, "ten_1")
-    site = LinkSite(runtime, app, sandbox, caller, vault)
+    site = LinkSite(runtime, app, sandbox, caller, vault, clients)
     yield site
     for person in site.people:
         await person.http.aclose()
