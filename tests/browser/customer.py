@@ -24,10 +24,11 @@ class Customer:
     async def see(self, title: str) -> None:
         """Wait for the page with this heading, and look it over: nothing has to be scrolled sideways."""
         await expect(self.page.get_by_role("heading", level=1, name=title)).to_be_visible()
-        assert await self.page.evaluate(_FITS)
+        assert await self.page.evaluate(_FITS), "it scrolls sideways"
         if self.axe:
             await self.page.evaluate(self.axe)
-            assert await self.page.evaluate(_RUN_AXE) == []
+            violations = await self.page.evaluate(_RUN_AXE)
+            assert violations == [], violations
 
     # --- on the link page ---
 

@@ -11,23 +11,19 @@ import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Locator, Page, Route, expect
-from starlette.applications import Starlette
-from starlette.responses import HTMLResponse
-from starlette.routing import Route as Path_
 
 from service.sandbox.app import Sandbox
 from service.sandbox.world import DEMO_TOKENS
 from tests.browser.customer import Customer
+from tests.browser.example import serve_example
 from tests.browser.site import HOSTILE, Invitation, Site, register, serve_site
 from tests.browser.watch import Watch
 from tests.canary import find_canary
 from tests.conformance import npm
-from tests.serving import serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 AXE = Path(__file__).parent / "axe"
-EXAMPLE = Path(__file__).parents[2] / "docs" / "link" / "example.html"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -44,12 +40,9 @@ def site(served: Site, sandbox: Sandbox) -> Site:
 
 @pytest.fixture(scope="module")
 def product(served: Site) -> Iterator[str]:
-    """The origin of the example page: as it is documented, but for the service's address."""
-    text = EXAMPLE.read_text()
-    assert text.count("http://127.0.0.1:8000/link/sdk.js") == 1
-    page = HTMLResponse(text.replace("http://127.0.0.1:8000/link/", f"{served.url}/link/"))
-    with serve(Starlette(routes=[Path_("/example.html", lambda _: page)])) as port:
-        yield f"http://localhost:{port}"
+    """The origin of the example page."""
+    with serve_example(served.url) as origin:
+        yield origin
 
 
 @pytest.fixture
