@@ -3,14 +3,29 @@ from urllib.parse import parse_qsl, urlsplit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.connections.link_models import LinkSessionRecord
+from service.columns import now
+from service.connections.link_models import LinkSessionRecord, LinkSessionStatus
 from service.errors import BadInput
 from service.link.returning import build_return_url, find_host
 from service.link.rules import find_redirect_origin
+from service.sentry.profiles import Profile
 
 
 def record(uri: str | None) -> LinkSessionRecord:
-    return LinkSessionRecord.model_construct(id="lks_1", redirect_uri=uri, connection_id="con_1")
+    return LinkSessionRecord(
+        id="lks_1",
+        tenant_id="ten_1",
+        token_hash=b"",
+        redirect_uri=uri,
+        allowed_origins=[],
+        methods=[],
+        profile=Profile.READ,
+        created_by="test",
+        status=LinkSessionStatus.COMPLETED,
+        connection_id="con_1",
+        created_at=now(),
+        expires_at=now(),
+    )
 
 
 @given(st.text("abc=&?/%2.:_~-+'()", max_size=30))
