@@ -29,8 +29,7 @@ BY_ID = {
     "scan": "query ($id: ID!) { users(connectionIds: [$id], orderBy: {field: EMAIL}, first: 20) { %s } }" % PEOPLE,
     "proxy": 'query ($id: ID!) { proxy(connectionId: $id, path: "organizations/{organization}/members/") { result } }',
     "node": "query ($id: ID!) { node(id: $id) { ... on Connection { name users(first: 5) { %s } } } }" % PEOPLE,
-    "diagnosis": "query ($id: ID!) { connection(id: $id) { name diagnosis { role problems { code } } } }",
-    "audit": "query ($id: ID!) { auditLog(filter: {connectionId: $id}) { nodes { action connectionId details } } }",
+    "diagnosis": "query ($id: ID!) { connection(id: $id) { id diagnosis { role problems { code } } } }",
     "entity": 'query ($id: ID!) { _entities(representations: [{__typename: "Connection", id: $id}]) '
     "{ ... on Connection { name users(first: 5) { %s } } } }" % PEOPLE,
 }
@@ -39,7 +38,10 @@ BY_EXTERNAL_ID = (
     "{ ... on Connection { id name users(first: 5) { %s } } } }" % PEOPLE
 )
 BY_USER = "query ($id: ID!) { user(id: $id) { email groups { name } remoteDetail connection { name } } }"
-EVERYTHING = "{ connections { totalCount nodes { id name externalId } } users(first: 1000) { %s } }" % PEOPLE
+EVERYTHING = (
+    "{ connections { totalCount nodes { id name externalId } } users(first: 1000) { %s } "
+    "auditLog(first: 1000) { nodes { connectionId details } } }" % PEOPLE  # for admins: to others an error
+)
 WALK = "query ($after: String) { users(first: 2, after: $after) { %s pageInfo { endCursor } } }" % PEOPLE
 WRITE = """mutation ($id: ID!, $key: String!) {
   proxy(connectionId: $id, method: "POST", path: "organizations/{organization}/teams/", body: {slug: "made"},
