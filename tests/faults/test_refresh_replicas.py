@@ -60,13 +60,13 @@ async def check_round(bench: Bench, linked: Linked, number: int, statuses: list[
 
 
 async def test_replicas_refresh_once_for_all_their_callers(postgres_url: str, tmp_path: Path, sandbox: Sandbox):
-    async with (
-        prepare_refreshing(postgres_url, tmp_path, sandbox, upstream_deadline=60) as given,
-        AsyncExitStack() as s,
-    ):
+    async with AsyncExitStack() as stack:
+        preparing = prepare_refreshing(postgres_url, tmp_path, sandbox, upstream_deadline=60)
+        given = await stack.enter_async_context(preparing)
         bench = given.bench
-        starting = [s.enter_async_context(given.service.replica(free_port())) for _ in range(PROCESSES)]
-        replicas = [await s.enter_async_context(asked_by_many(each)) for each in [await each for each in starting]]
+        starting = [stack.enter_async_context(given.service.replica(free_port())) for _ in range(PROCESSES)]
+        started = await asyncio.gather(*starting)
+        replicas = [await stack.enter_async_context(asked_by_many(replica)) for replica in started]
         accounts = [await bench.link_oauth(), await bench.link_app()]
         for number in range(ROUNDS):
             linked = accounts[number % len(accounts)]
