@@ -251,7 +251,10 @@ class LinkRoutes:
             except StorageUnavailable:
                 return self._pages.problem("unavailable", 503)
 
-        return Route(path, guarded, methods=[method], include_in_schema=False)
+        route = Route(path, guarded, methods=[method], include_in_schema=False)
+        if path.endswith("/callback"):
+            route.methods = {method}  # a HEAD, which Starlette adds, would use up what the GET is for
+        return route
 
 
 class _CrossSite(Exception):

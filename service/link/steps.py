@@ -109,14 +109,14 @@ class Steps:
         return RedirectResponse(f"{self._renderer.base}/link/{visit.record.id}", 303)
 
     def after_end(self, visit: Visit, view: View) -> Response:
-        """What a form is answered whose session has moved on.
+        """What a form is answered whose session is completed, or has moved on.
 
-        A completed one ends with a page, and not with a redirect to another site: that would belong to the form's own
-        navigation, which the page's policy keeps to us.
+        Where a completed one leads to another site, by a page: a redirect would belong to the form's own navigation,
+        which the page's policy keeps to us.
         """
-        return (
-            self._pages.done(visit, view) if visit.record.status is LinkSessionStatus.COMPLETED else self.present(visit)
-        )
+        is_completed = visit.record.status is LinkSessionStatus.COMPLETED
+        is_leading_away = view.mode is Mode.REDIRECT and visit.record.redirect_uri is not None
+        return self._pages.done(visit, view) if is_completed and is_leading_away else self.present(visit)
 
     async def show(self, turn: Turn, *, way: str | None = None, alert: Alert | None = None) -> Response:
         """The page of the present step. ``way`` is ``token`` where that way was chosen on the first."""
@@ -264,8 +264,7 @@ class Steps:
         pending = turn.received
         connection = await self._flow.confirm(turn.visit, pending, turn.form.get("seen", ""))
         await self._install.confirm(turn.visit.record, connection, pending)
-        visit = await self._visits.reload(turn.visit)
-        return self._pages.done(visit, turn.view)
+        return self.after_end(await self._visits.reload(turn.visit), turn.view)
 
     async def _leave(self, turn: Turn) -> Response:
         await self._attempts.end(turn.visit.record)

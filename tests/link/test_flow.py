@@ -207,7 +207,7 @@ async def test_confirming_many_times_at_once_links_once(site: LinkSite):
     assert (await site.reload(record)).connection_id == connection.id
     for answer in answers:
         assert 'data-page="done"' in (await ann.follow(answer)).text
-    late = await ann.post(f"/link/{record.id}/confirm", form)
+    late = await ann.follow(await ann.post(f"/link/{record.id}/confirm", form))
     assert 'data-page="done"' in late.text
     completed = [action for action, _, _ in await audited(site) if action == "link_session.complete"]
     assert len(completed) == 1

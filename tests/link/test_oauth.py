@@ -101,6 +101,14 @@ async def test_row_12_a_callback_works_once(lite: LinkSite):
     assert exchanges(lite) == 1
 
 
+async def test_row_12_a_look_ahead_uses_no_callback_up(lite: LinkSite):
+    ann, callback = await approve(lite, await lite.invite())
+    assert (await ann.http.head(callback)).status_code == 405
+    assert (await ann.http.head("/link/install/callback")).status_code == 405
+    assert exchanges(lite) == 0
+    assert 'data-page="organization"' in (await ann.follow(await ann.get(callback))).text
+
+
 async def test_row_12_of_callbacks_at_once_exactly_one_exchanges(site: LinkSite):
     ann, callback = await approve(site, await site.invite())
     answers = await asyncio.gather(*(ann.get(callback) for _ in range(6)))
@@ -269,7 +277,7 @@ async def test_a_client_of_another_sentry_is_not_offered(tmp_path, sandbox, sqli
         assert "acme-client" in page.text
 
 
-async def test_no_secret_of_a_link_is_in_any_page_or_address(lite: LinkSite, caplog):
+async def test_no_secret_of_a_link_is_in_any_page_or_address(lite: LinkSite):
     record = await lite.invite()
     ann, callback = await approve(lite, record)
     await ann.follow(await ann.get(callback))

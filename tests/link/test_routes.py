@@ -393,3 +393,16 @@ async def test_a_session_of_a_tenant_shows_nothing_of_another(lite: LinkSite):
     page = await ann.start(two)
     assert 'data-page="ways"' in page.text
     assert 'data-page="organization"' in (await ann.get(f"/link/{one.id}")).text
+
+
+async def test_no_form_is_answered_by_a_redirect_to_another_site(lite: LinkSite):
+    """Browsers hold all that a form's navigation leads to against `form-action 'self'`."""
+    record = await lite.invite(redirect_uri=f"{APP}/back")
+    ann, page = await complete(lite, record)
+    going = going_to(page)
+    assert going.startswith(f"{APP}/back?")
+    for action in ("confirm", "leave", "back", "token"):
+        answer = await ann.post(f"/link/{record.id}/{action}", {"seen": "x", "token": "x"})
+        assert answer.status_code == 200
+        assert going_to(answer) == going
+    assert (await ann.show()).headers["location"] == going  # a plain visit is led there at once
