@@ -24,13 +24,13 @@ CONNECTION = "con_01jd0000000000000000000000"
 
 _LINK_PAGE = """<!doctype html><html lang="en"><title>Link</title><link rel="icon" href="data:,">
 <body style="margin: 0">
-<main id="link" data-mode="{mode}" data-origin="{origin}" data-status="{status}" data-connection="{connection}"
-  data-status-url="{status_url}" style="display: block; height: 700px">
+<main id="link" data-page="{page}" data-mode="{mode}" data-origin="{origin}" data-status="{status}"
+  data-connection="{connection}" data-status-url="{status_url}" style="display: block; height: 700px">
   <h1>{status}</h1>
   <a id="open" target="_blank" href="/link/start/{token}?mode=window">Start</a>
   <p data-when="created">Not begun</p><button id="reopen" hidden>Open again</button>
   <p data-when="started" hidden>Go on there</p>
-  <p data-when="completed" hidden>Linked</p>
+  <p data-when="completed" hidden>Linked</p><p data-when="lost" hidden>No answer</p>
   <a href="/link/end/completed?mode={mode}&amp;origin={origin}">Finish</a>
   <a href="/link/end/denied?mode={mode}&amp;origin={origin}">Leave</a>
   <a href="/link/end/error?mode={mode}&amp;origin={origin}">Fail</a>
@@ -80,6 +80,7 @@ class Stub:
             self.status = end
         return HTMLResponse(
             _LINK_PAGE.format(
+                page=request.query_params.get("page", ""),
                 mode=mode,
                 origin=request.query_params.get("origin", ""),
                 status=end,

@@ -220,6 +220,22 @@ async def test_a_callback_of_an_expired_session_links_nothing(site: Site, custom
     assert site.sandbox.count("POST", "/oauth/token/") == 0, "the code was not even exchanged"
 
 
+async def test_a_sentry_behind_the_sign_on_of_another_host_is_reached(
+    site: Site, customer: Customer, watch: Watch
+) -> None:
+    """Browsers hold all redirects that follow a form to the page's policy, and nobody foresees where these lead."""
+    elsewhere = f"http://localhost:{urlsplit(site.sandbox.url).port}/auth/login/"
+
+    async def redirect(route: Route) -> None:
+        await route.fulfill(status=302, headers={"location": elsewhere})
+
+    await customer.page.route(f"{site.sandbox.url}/oauth/authorize/**", redirect)
+    await customer.start((await site.invite()).url)
+    await customer.begin_oauth()
+    await customer.page.wait_for_url(elsewhere)
+    assert complaints(site, watch) == []
+
+
 # --- popup and iframe, from the documented page ---
 
 
@@ -409,6 +425,28 @@ async def test_a_double_click_on_the_last_button_links_once(site: Site, browser:
     everything = await site.query("{ connections(first: 100) { nodes { id externalId } } }")
     assert [one["id"] for one in everything["connections"]["nodes"]].count(connection["id"]) == 1
     await context.close()
+
+
+async def test_a_button_that_was_pressed_is_busy_until_the_page_is_shown_again(site: Site, customer: Customer) -> None:
+    sent: list[str] = []
+
+    async def stay(route: Route) -> None:
+        sent.append(route.request.url)
+        await route.fulfill(status=204)  # the browser stays where it is
+
+    await customer.page.route("**/oauth", stay)
+    await customer.start((await site.invite()).url)
+    await customer.begin_oauth()
+    busy, button = customer.button("One moment…"), customer.button("Sign in at")
+    await expect(busy).to_have_attribute("aria-disabled", "true")
+    await busy.click(force=True)
+    # As when Back finds the page in the browser's memory.
+    await customer.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    await expect(button).not_to_have_attribute("aria-disabled", "true")
+    assert len(sent) == 1
+    await button.click()
+    await expect(busy).to_be_visible()
+    assert len(sent) == 2
 
 
 async def test_two_tabs_of_one_browser_go_on_with_the_same(

@@ -175,6 +175,31 @@ async def test_a_popup_that_sentry_cut_off_is_waited_for(page: Page, stub: Stub)
     assert await outcome(page) == CONNECTION
 
 
+async def test_a_popup_that_was_cut_off_and_back_before_anybody_asked_is_waited_for(page: Page, stub: Stub) -> None:
+    popup = await click_for_popup(page, stub)
+    start = f"{stub.service}/link/start/{TOKEN}?mode=popup&origin={stub.product}"
+    stub.status = "started"
+    await go(popup, f"{start}&page=away")
+    await go(popup, stub.sentry)
+    await go(popup, start)
+    assert await page.evaluate("popup.closed")
+    assert await is_pending(page, 300)
+    await popup.get_by_role("link", name="Finish").click(no_wait_after=True)
+    assert await outcome(page) == CONNECTION
+
+
+async def test_a_popup_that_came_back_from_sentry_whole_and_was_closed_rejects(page: Page, stub: Stub) -> None:
+    popup = await click_for_popup(page, stub)
+    start = f"{stub.service}/link/start/{TOKEN}?mode=popup&origin={stub.product}"
+    stub.status = "started"
+    await go(popup, f"{start}&page=away")
+    await go(popup, f"{stub.sentry}/plain")
+    await go(popup, start)
+    await popup.close()
+    await put_forward(page, 5)
+    assert await outcome(page) == "LinkError closed null"
+
+
 async def test_a_popup_that_was_closed_at_sentry_is_given_up(page: Page, stub: Stub) -> None:
     popup = await click_for_popup(page, stub)
     await go_to_sentry(page, popup, stub)
@@ -257,6 +282,18 @@ async def test_an_iframe_follows_the_session_and_goes_away(page: Page, stub: Stu
         await steps.evaluate("setTimeout(() => location = '/link/end/completed?mode=window')")
     assert await outcome(page) == CONNECTION
     await expect(element).to_have_count(0)
+
+
+async def test_an_iframe_says_that_the_service_does_not_answer(page: Page, stub: Stub) -> None:
+    await click(page, stub, mode="iframe", container="#box")
+    inside = page.frame_locator("#box iframe")
+    await expect(inside.get_by_text("Not begun")).to_be_visible()
+    stub.code = 503
+    assert await is_pending(page, 20)
+    await expect(inside.get_by_text("No answer")).to_be_visible()
+    stub.code = 200
+    await put_forward(page, 5)
+    await expect(inside.get_by_text("Not begun")).to_be_visible()
 
 
 async def test_an_iframe_that_the_product_removed_rejects(page: Page, stub: Stub) -> None:

@@ -6,7 +6,7 @@ const { mode, origin, status, problem, connection, statusUrl } = page.dataset;
 
 const ENDS = ["completed", "expired", "canceled"];
 
-tell({ status, problem, connectionId: connection });
+tell({ status: page.dataset.page === "away" ? "away" : status, problem, connectionId: connection });
 if (mode === "iframe") embed();
 else if (status === "completed" && mode !== "redirect") window.close();
 

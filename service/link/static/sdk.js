@@ -91,8 +91,9 @@ function hear(view, signal) {
   return new Promise((resolve, reject) => {
     const take = ({ origin, source, data }) => {
       if (origin !== LINK.origin || source !== view.window || data?.type !== "sentry-graph:link") return;
-      if (data.height > 0) view.resize?.(data.height);
-      if (data.status) view.hasFailed = data.status === "error"; // the page may still help the customer
+      if (data.height > 0) return view.resize?.(data.height);
+      view.isAway = data.status === "away"; // leaving for Sentry; any later word shows that it came back
+      view.hasFailed = data.status === "error"; // the page may still help the customer
       try {
         if (isOver(data)) resolve(data.connectionId);
       } catch (error) {
@@ -125,7 +126,7 @@ async function follow(url, view, grace, signal) {
 
     const { status, problem } = state;
     if (last !== (last = `${status} ${isClosed}`)) [since, wait] = [now, FIRST_WAIT];
-    isCutOff ||= isClosed && view.isPopup && status === "away";
+    isCutOff ||= isClosed && view.isPopup && (status === "away" || view.isAway);
     // A window that came back from Sentry, cut off, is waited for longer: the customer is choosing in it.
     const patience = !isCutOff ? 0 : status === "away" || problem ? grace : 10 * grace;
     if (isClosed && now - since >= patience) {
