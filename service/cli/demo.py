@@ -69,7 +69,7 @@ def _add_sandbox(settings: Settings, sandbox: Sandbox) -> Settings:
     )
     sandbox.register_redirects(
         oauth=[f"{public_url}/link/oauth/{client.client_id}/callback"],
-        install=f"{public_url}/link/install/callback",
+        install=f"{public_url}/link/install/{app.client_id}/callback",
         webhook=f"{public_url}/webhooks/sentry/{app.client_id}",
     )
     return settings.model_copy(
