@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
@@ -711,60 +711,64 @@ async def test_mail_scanners_and_prefetching_browsers_use_nothing_up(
     await customer.see("How do you want to link Sentry?")
 
 
+@dataclass(frozen=True)
+class Observed(Customer):
+    """Keeps the markup of every page that is seen."""
+
+    pages: list[str] = field(default_factory=list)
+
+    async def see(self, title: str) -> None:
+        await super().see(title)
+        self.pages.append(await self.page.content())
+
+    async def link(self, way: str) -> None:
+        """By one of the ways, from its choice to the end; what does not work is tried before."""
+        if way == "oauth":
+            await self.begin_oauth()
+            await self.approve()
+        elif way == "install":
+            await self.begin_install()
+            await self.install_in("Northwind Rail")
+        else:
+            await self.paste(DEMO_TOKENS.expired)
+            await self.paste(DEMO_TOKENS.admin)
+        if way != "install":
+            await self.choose_organization()
+        await self.choose_projects()
+        await self.confirm()
+
+
 async def test_no_secret_is_in_any_address_page_history_referrer_or_log(
     site: Site, browser: Browser, product: str
 ) -> None:
     context = await browser.new_context()
     watch = Watch(context)
     page = await context.new_page()
-    customer = Customer(page)
-    pages: list[str] = []
-    page.on("domcontentloaded", lambda _: pages.append(page.url))
-    written: list[bytes] = []
-
-    async def keep_page() -> None:
-        written.append((await page.content()).encode())
-
+    customer = Observed(page)
+    passing: list[str] = []  # what has to be in addresses for a moment
     for way in ("oauth", "install", "token"):
         invitation = await site.invite(redirectUri=f"{product}/example.html")
+        passing.append(invitation.token)
         await customer.start(invitation.url)
-        await keep_page()
-        if way == "oauth":
-            await customer.begin_oauth()
-            await customer.approve()
-            await customer.see("Which organization?")
-            await keep_page()
-            await customer.choose_organization()
-        elif way == "install":
-            await customer.begin_install()
-            await customer.install_in("Northwind Rail")
-        else:
-            await customer.paste(DEMO_TOKENS.expired)
-            await customer.see("Paste a token")
-            await keep_page()
-            await customer.paste(DEMO_TOKENS.admin)
-            await customer.see("Which organization?")
-            await keep_page()
-            await customer.choose_organization()
-        await customer.see("Which projects?")
-        await keep_page()
-        await customer.choose_projects()
-        await customer.see("Link this?")
-        await keep_page()
-        await customer.confirm()
+        await customer.link(way)
         await page.wait_for_url(f"{product}/**")
-        await keep_page()
+    assert len(customer.pages) >= 3 * 4
     devtools = await context.new_cdp_session(page)
     history = (await devtools.send("Page.getNavigationHistory"))["entries"]
-    urls = [*watch.urls, *pages, *(entry["url"] for entry in history), *(entry["userTypedURL"] for entry in history)]
-    referrers = [await request.header_value("referer") or "" for request in watch.requests]
     assert len(history) > 10
+    urls = [*watch.urls, *(entry[name] for entry in history for name in ("url", "userTypedURL"))]
+    referrers = [await request.header_value("referer") or "" for request in watch.requests]
     assert [one for one in referrers if one.startswith(site.url)] == [], "our pages name themselves to nobody"
-    written += ["\n".join(urls).encode(), "\n".join(referrers).encode(), "\n".join(watch.problems).encode()]
-    written += [json.dumps(await context.storage_state()).encode(), site.read_logs()]
+    stored = json.dumps(await context.storage_state())
+    written = "\n".join([*customer.pages, *urls, *referrers, *watch.problems, stored, await page.content()]).encode()
+    logs = site.read_logs()
     secrets = site.read_secrets()
     assert len(secrets) > 8
     for secret in secrets:
-        for text in written:
-            assert find_canary(secret, text) == []
+        assert find_canary(secret, written + logs) == []
+    queries = [parse_qs(urlsplit(url).query) for url in watch.urls]
+    passing += [query[name][0] for query in queries for name in ("state", "code") if name in query]
+    assert len(set(passing)) == 3 + 3  # an invitation each; OAuth's state and code, and the install's code
+    for secret in passing:
+        assert find_canary(secret, logs) == []
     await context.close()
