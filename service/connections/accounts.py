@@ -67,7 +67,7 @@ class StoredTokenSource:
         Raises :class:`UpstreamUnauthorized` where it cannot. The connection's status stays: one refusal does not mean
         that a token is dead.
         """
-        linked = await self._read()
+        linked = self._check(await self._refresher.read(self._linked))
         token = self._open(linked)
         if token.value != rejected.value:
             return token

@@ -89,6 +89,15 @@ class RefreshStore:
         """How long a claim holds."""
         return self._lease.total_seconds()
 
+    async def read(self, tenant_id: str, connection_id: str) -> Linked | None:
+        """What is stored now, past the cache, which then remembers it; None where the connection is gone."""
+        writes = self._cache.writes
+        async with self._database.session() as session:
+            found = await _read(session, tenant_id, connection_id)
+        if found is not None:
+            self._cache.add(found, writes=writes)
+        return found
+
     async def end_leases(self) -> None:
         """End what a process that is gone has left, where no other can hold a lease: SQLite serves one process."""
         if self._database.dialect != "sqlite":
@@ -115,7 +124,7 @@ class RefreshStore:
         """
 
         async def work(session: AsyncSession) -> Claim | Busy | Linked | None:
-            linked = await _read(session, tenant_id, connection_id)
+            linked = await _lock(session, tenant_id, connection_id)
             if linked is None or linked.credential is None or linked.credential.version != version:
                 return linked
             if not is_scheduled and linked.connection.status is not ConnectionStatus.ACTIVE:
@@ -156,7 +165,7 @@ class RefreshStore:
         connection_id, tenant_id = claim.credential.connection_id, claim.credential.tenant_id
 
         async def work(session: AsyncSession) -> Linked | None:
-            linked = await _read(session, tenant_id, connection_id)
+            linked = await _lock(session, tenant_id, connection_id)
             if linked is None or linked.credential is None or linked.credential.version != claim.credential.version:
                 return linked
             connection, credential = linked.connection, linked.credential
@@ -191,7 +200,7 @@ class RefreshStore:
         connection_id, tenant_id = claim.credential.connection_id, claim.credential.tenant_id
 
         async def work(session: AsyncSession) -> Linked | Busy | None:
-            linked = await _read(session, tenant_id, connection_id)
+            linked = await _lock(session, tenant_id, connection_id)
             if linked is None or linked.credential is None or linked.credential.version != claim.credential.version:
                 return linked
             clock = await self._database.read_clock(session)
@@ -257,7 +266,7 @@ class RefreshStore:
         return await self._database.run_transaction(work)
 
     async def schedule_look(self, tenant_id: str, connection_id: str, version: int) -> None:
-        """Have a credential that Sentry has just refused looked at soon."""
+        """Have a credential that Sentry has just refused looked at soon; one that fails already waits its time."""
 
         async def work(session: AsyncSession) -> None:
             clock = await self._database.read_clock(session)
@@ -267,6 +276,7 @@ class RefreshStore:
                     col(CredentialRecord.connection_id) == connection_id,
                     col(CredentialRecord.tenant_id) == tenant_id,
                     col(CredentialRecord.version) == version,
+                    col(CredentialRecord.failures) == 0,
                     or_(col(CredentialRecord.refresh_after).is_(None), col(CredentialRecord.refresh_after) > clock),
                 )
                 .values(refresh_after=clock)
@@ -286,7 +296,7 @@ class RefreshStore:
         assert seen is not None  # noqa: S101 - only such are looked at
 
         async def work(session: AsyncSession) -> Linked | None:
-            linked = await _read(session, seen.tenant_id, seen.connection_id)
+            linked = await _lock(session, seen.tenant_id, seen.connection_id)
             if linked is None or linked.credential is None or linked.credential.version != seen.version:
                 return linked
             clock = await self._database.read_clock(session)
@@ -371,17 +381,24 @@ def _clear_problem(connection: ConnectionRecord) -> None:
         connection.updated_at = now()
 
 
-async def _read(session: AsyncSession, tenant_id: str, connection_id: str) -> Linked | None:
-    """The connection, locked, and its credential.
+async def _lock(session: AsyncSession, tenant_id: str, connection_id: str) -> Linked | None:
+    """The connection and its credential, both locked.
 
-    Locked first and read after: what waits for a row in one statement reads the other table as it was before.
+    Locked first and read after: what waits for a row in one statement reads the other table as it was before. And a
+    credential that is not locked could be sealed anew between being read and being written.
     """
     mine = (ConnectionRecord.tenant_id == tenant_id, ConnectionRecord.id == connection_id)
     await session.exec(select(ConnectionRecord.id).where(*mine).with_for_update())
+    own = (CredentialRecord.tenant_id == tenant_id, CredentialRecord.connection_id == connection_id)
+    await session.exec(select(CredentialRecord.connection_id).where(*own).with_for_update())
+    return await _read(session, tenant_id, connection_id)
+
+
+async def _read(session: AsyncSession, tenant_id: str, connection_id: str) -> Linked | None:
     statement = (
         select(ConnectionRecord, CredentialRecord)
         .join(CredentialRecord, is_credential_of_connection(), isouter=True)
-        .where(*mine)
+        .where(ConnectionRecord.tenant_id == tenant_id, ConnectionRecord.id == connection_id)
     )
     found = (await session.exec(statement)).first()
     return None if found is None else Linked(*found)

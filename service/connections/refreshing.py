@@ -68,6 +68,7 @@ class Refresher:
         self._requests = TokenRequests(client, vault, clients)
         self._vault = vault
         self._renewals: Coalescer[tuple[str, str, int], Linked] = Coalescer(is_kept=True)
+        self._readings: Coalescer[tuple[str, str], Linked | None] = Coalescer()
         self._doubted: TTLCache[str, bool] = TTLCache(10_000, CONFIRM_AFTER.total_seconds())
         self._tending: dict[str, asyncio.Task[None]] = {}
         self._turns: LRUCache[str, asyncio.Semaphore] = LRUCache(1000)
@@ -87,6 +88,17 @@ class Refresher:
                 task.cancel()
             await asyncio.gather(*tending, return_exceptions=True)
             await self._renewals.drain()
+
+    async def read(self, linked: Linked) -> Linked:
+        """What is stored of a connection now, read once for all who ask at once. Raises :class:`NeedsReauth`.
+
+        It may be as old as the reading that was under way: :meth:`renew` notices.
+        """
+        key = (linked.connection.tenant_id, linked.connection.id)
+        found = await self._readings.run(key, lambda: self._store.read(*key))
+        if found is None:
+            raise NeedsReauth("The connection is gone.")
+        return found
 
     async def renew(self, linked: Linked, *, is_scheduled: bool = False) -> Linked:
         """A connection with a newer credential than the one in ``linked``, which Sentry does not take any more.

@@ -321,7 +321,8 @@ async def destroy_credential(session: AsyncSession, connection: ConnectionRecord
 async def _store_credential(
     session: AsyncSession, connection: ConnectionRecord, token: SealedToken, clock: datetime
 ) -> None:
-    stored = await session.get(CredentialRecord, connection.id)
+    # Locked, or it could be sealed anew between being read and being written.
+    stored = await session.get(CredentialRecord, connection.id, with_for_update=True)
     await _end_refresh(session, connection)
     connection.expires_at = token.expires_at
     credential = CredentialRecord(

@@ -3,8 +3,10 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+import asyncpg
 import pytest
 from sqlalchemy import update
 from sqlmodel import col, select
@@ -135,6 +137,34 @@ async def test_what_is_completed_is_the_next_version_without_an_intent(bench: Be
     assert await bench.audits(linked) == [("connection.refresh", "succeeded", None)]
 
 
+async def reseal(url: str, connection_id: str) -> None:
+    connection = await asyncpg.connect(url)  # type: ignore[no-untyped-call]  # asyncpg has no types
+    try:
+        await connection.execute("SET lock_timeout = '200ms'")
+        await connection.execute("UPDATE credentials SET key_id = 'key_new' WHERE connection_id = $1", connection_id)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgres_url"], indirect=True)
+async def test_nothing_is_sealed_anew_between_being_read_and_being_stored(
+    bench: Bench, rows: RefreshStore, database_url: str
+):
+    """The row would keep the id of the key that sealed the old token anew, beside a new token sealed by another."""
+    linked = await bench.link_oauth()
+    refused: list[BaseException | None] = []
+
+    def seal(connection: ConnectionRecord, clock: datetime) -> SealedToken:
+        with ThreadPoolExecutor() as pool:  # another process, while this one is amid its transaction
+            refused.append(pool.submit(asyncio.run, reseal(database_url, connection.id)).exception())
+        sealed: SealedToken = sealer(bench.vault, "fresh-token")(connection, clock)
+        return sealed
+
+    await rows.complete(await claim(rows, linked), seal, [])
+    assert [type(error) for error in refused] == [asyncpg.exceptions.LockNotAvailableError]
+    assert (await bench.tokens(linked))[0] == "fresh-token"
+
+
 async def test_scopes_that_sentry_does_not_name_stay(bench: Bench, rows: RefreshStore):
     linked = await bench.link_oauth()
     stored = await rows.complete(await claim(rows, linked), sealer(bench.vault, "fresh-token"), [])
@@ -252,6 +282,13 @@ async def test_a_look_is_scheduled_for_the_version_that_was_refused(bench: Bench
     await rows.schedule_look(tenant_id, connection_id, 1)
     (due,) = await rows.due(10)
     assert not due.is_ripe
+
+
+async def test_a_look_does_not_cut_the_wait_after_a_failure_short(bench: Bench, rows: RefreshStore):
+    linked = await bench.link_oauth()
+    await rows.fail(await claim(rows, linked), Failure(ConnectionProblem.CLIENT_REFUSED, is_over=True))
+    await rows.schedule_look(linked.connection.tenant_id, linked.connection.id, 1)
+    assert await rows.due(10) == []
 
 
 async def test_leases_end_with_the_process_on_sqlite_and_only_there(bench: Bench, rows: RefreshStore):

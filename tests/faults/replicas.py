@@ -22,6 +22,7 @@ from service.sandbox.world import DEMO_TOKENS
 from service.settings import PREFIX, Settings
 from service.tenants.caller import Caller, Role
 from tests.canary import find_canary
+from tests.scale import scaled
 
 TENANT = "acme"
 USERS = "query Users { users(first: 1) { edges { node { id } } failures { message } } }"
@@ -139,7 +140,7 @@ async def prepare(database_url: str, folder: Path, sandbox: Sandbox) -> Service:
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait for what happens in another process or thread, which sets no event here."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(scaled(test=30, soak=120)):  # a soak may share the machine
         while True:
             found = condition()
             if found if isinstance(found, bool) else await found:
