@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input -q
 GRAPHIQL := service/schema/graphiql
 LOCK   := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header
 
-.PHONY: run test coverage check bench soak contract lock docs setup setup-dev clean help
+.PHONY: run test coverage check bench soak contract lock docs screenshots setup setup-dev clean help
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -57,6 +57,9 @@ bench: setup-dev ## measure CPU per request beside stock parts, as ratios
 docs: setup ## write what is generated: the settings' reference and schema.graphql
 	@$(BIN)/python -m service settings > docs/settings.md
 	@$(BIN)/python -m service schema > schema.graphql
+
+screenshots: setup-dev ## take the pictures of the link page in docs/link anew
+	@$(BIN)/python -m tests.browser.screenshots
 
 check: setup-dev ## lint and types
 	@$(BIN)/ruff check .
