@@ -35,6 +35,13 @@ SENTRY_IO = Origin.parse("https://sentry.io")
 
 _NEW_TOKEN = "Make a new token in Sentry and link with that one; an expired or revoked token cannot be renewed."  # noqa: S105 - a cure
 _SLUG = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
+_SCOPE = re.compile(r"[!-~]{1,64}\Z")
+# Whoever opens a link page may name a Sentry of their own: what it says is bounded before it is asked for or kept.
+_LONGEST_ID = 64
+_MOST_SCOPES = 200
+_MOST_REGIONS = 20
+_MOST_ORGANIZATIONS = 1000
+_NOT_A_SENTRY = "Check `origin`: what answers there is no Sentry that we know."
 _WHERE_SLUGS_ARE = "the part of its address after /organizations/ or /settings/, or before .sentry.io"
 
 
@@ -96,14 +103,17 @@ class Discovery:
     async def survey(
         self, organization: str | None, installation_id: str | None
     ) -> tuple[CredentialKind, list[str], list[Organization]]:
-        """The kind, its scopes, and the organizations to choose from; empty where Sentry does not list them.
+        """The kind, its scopes, and the organizations to choose from.
+
+        They are empty where Sentry does not list them, or lists more than anybody would choose from.
 
         Raises what :meth:`discover` does, but for :class:`OrganizationRequired`.
         """
         kind, scopes, own = await self._identify(installation_id)
         slug = _agree(own, organization)
         if slug is None:
-            return kind, scopes, await self._list()
+            found = await self._list()
+            return kind, scopes, found if len(found) <= _MOST_ORGANIZATIONS else []
         if kind is CredentialKind.ORGANIZATION_TOKEN:
             trusted = await self._trust_token(slug, scopes)
             return kind, scopes, [Organization(id=trusted.organization_id or "", slug=slug, name=slug)]
@@ -114,7 +124,7 @@ class Discovery:
         for origin in (self._account.control, self._account.api):
             self._policy.check_origin(origin)
         root = await self._check_token()
-        scopes = root.auth.scopes if root.auth else []
+        scopes = [scope for scope in root.auth.scopes if _SCOPE.match(scope)][:_MOST_SCOPES] if root.auth else []
         kind = settle_kind(
             self.credential,
             has_user=root.user is not None,
@@ -150,7 +160,7 @@ class Discovery:
             raise LinkRefused(
                 "The installation is not this token's.", cure="Use the installationId that came with the token."
             ) from None
-        return installation.organization.slug
+        return _check_slug(installation.organization.slug)
 
     async def _choose(self) -> Organization:
         """The only organization that the token sees."""
@@ -170,7 +180,10 @@ class Discovery:
     async def _list(self) -> list[Organization]:
         """Organizations of all regions; where Sentry does not list regions, those at the origin that was named."""
         try:
-            regions = [self._find_api(region.url) for region in await fetch_regions(self._client, self._account)]
+            named = {region.url for region in await fetch_regions(self._client, self._account)}
+            if len(named) > _MOST_REGIONS:
+                raise LinkRefused(f"Sentry at {self._account.control} names {len(named)} regions.", cure=_NOT_A_SENTRY)
+            regions = [self._find_api(url) for url in sorted(named)]
         except (MissingScope, UpstreamNotFound, UpstreamUnauthorized, UpstreamInvalid):
             regions = [self._account.api]
         lists = await together(self._list_region(region) for region in regions)
@@ -178,7 +191,8 @@ class Discovery:
 
     async def _list_region(self, region: Origin) -> list[Organization]:
         try:
-            return await fetch_organizations(self._client, replace(self._account, api=region))
+            found = await fetch_organizations(self._client, replace(self._account, api=region))
+            return [_check(each) for each in found]
         except MissingScope:
             return []  # the token may not list; that it may use one organization is still to be seen
 
@@ -188,7 +202,7 @@ class Discovery:
             raise BadInput("`organization` is not a slug.", cure=f"Take {_WHERE_SLUGS_ARE}.")
         account = replace(self._account, api=self._account.control, organization=slug)
         try:
-            return await fetch_organization(self._client, account)
+            return _check(await fetch_organization(self._client, account))
         except (UpstreamNotFound, MissingScope) as error:
             if isinstance(error, MissingScope) and "organization" in missing_scopes(scopes):
                 error.cure = "Make a token that has at least `org:read` and link with that one."
@@ -201,6 +215,7 @@ class Discovery:
 
     async def _trust_token(self, slug: str, scopes: list[str]) -> Discovered:
         """An organization token proves its organization itself, and may seldom read it."""
+        _check_slug(slug)
         try:
             found = await self._verify(slug, scopes)
         except (BadInput, MissingScope):
@@ -253,6 +268,20 @@ async def find_projects(
         )
     found = {known[name].id: known[name].slug for name in wanted}
     return [{"id": project_id, "slug": slug} for project_id, slug in found.items()]
+
+
+def _check(found: Organization) -> Organization:
+    """As we store it. Raises :class:`LinkRefused` for what no Sentry would answer."""
+    _check_slug(found.slug)
+    if len(found.id) > _LONGEST_ID or not found.id.isalnum():
+        raise LinkRefused("Sentry gives an organization an id that none can have.", cure=_NOT_A_SENTRY)
+    return found
+
+
+def _check_slug(slug: str) -> str:
+    if not _SLUG.match(slug):
+        raise LinkRefused("Sentry names an organization by a slug that none can have.", cure=_NOT_A_SENTRY)
+    return slug
 
 
 def _agree(own: str | None, wanted: str | None) -> str | None:

@@ -1,6 +1,8 @@
 """Linking an account by its credential: recognise it, ask Sentry what it reaches, seal it, store it."""
 
-from collections.abc import Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -13,7 +15,7 @@ from service.connections.store import AlsoStore, ConnectionStore
 from service.connections.stored import FixedToken
 from service.connections.vault import Vault, bind_refresh_token, bind_token
 from service.connections.visibility import LONGEST_TEXT, check_text, storable
-from service.errors import LinkRefused, ServiceError
+from service.errors import LinkRefused, ServiceError, UpstreamTimeout
 from service.ids import new_id
 from service.journal import Journal, Outcome
 from service.sentry.account import Account
@@ -80,8 +82,13 @@ class Linker:
         journal: Journal,
         *,
         private_ca: bool = False,
+        seconds: float = 60.0,
     ) -> None:
-        """``private_ca``: whether a request may bring a CA certificate."""
+        """``private_ca``: whether a request may bring a CA certificate.
+
+        ``seconds`` is how long all the calls may take that one credential is looked at by.
+        """
+        self._seconds = seconds
         self._journal = journal
         self._private_ca = private_ca
         self._client = client
@@ -124,11 +131,12 @@ class Linker:
             if text is not None:
                 check_text(argument, text)
         discovery, account = self._begin(caller.tenant_id, request)
-        found = await discovery.discover(request.organization, request.installation_id)
         projects = None
-        if request.projects is not None:
-            linked = replace(account, api=found.api, organization=found.organization_slug)
-            projects = await find_projects(self._client, linked, request.projects, found.scopes)
+        async with self._in_time():
+            found = await discovery.discover(request.organization, request.installation_id)
+            if request.projects is not None:
+                linked = replace(account, api=found.api, organization=found.organization_slug)
+                projects = await find_projects(self._client, linked, request.projects, found.scopes)
         link = Link(
             external_id=request.external_id,
             customer_id=request.customer_id,
@@ -168,15 +176,26 @@ class Linker:
         :meth:`Discovery.survey` does.
         """
         discovery, _ = self._begin(tenant_id, request)
-        kind, scopes, organizations = await discovery.survey(request.organization, request.installation_id)
+        async with self._in_time():
+            kind, scopes, organizations = await discovery.survey(request.organization, request.installation_id)
         return Survey(kind, scopes, sorted(organizations, key=lambda each: (each.name or each.slug).lower()))
 
     async def list_projects(self, tenant_id: str, request: LinkRequest) -> list[Project]:
         """The projects of ``request.organization`` that the credential sees; nothing is stored."""
         discovery, account = self._begin(tenant_id, request)
-        found = await discovery.discover(request.organization, request.installation_id)
-        linked = replace(account, api=found.api, organization=found.organization_slug)
-        return await list_projects(self._client, linked, found.scopes)
+        async with self._in_time():
+            found = await discovery.discover(request.organization, request.installation_id)
+            linked = replace(account, api=found.api, organization=found.organization_slug)
+            return await list_projects(self._client, linked, found.scopes)
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Each call has its deadline; this is that of them all, at a Sentry that keeps on answering slowly."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                yield
+        except TimeoutError:
+            raise UpstreamTimeout("Sentry answers too slowly.") from None
 
     def _begin(self, tenant_id: str, request: LinkRequest) -> tuple[Discovery, Account]:
         if request.ca_certificate is not None and not self._private_ca:

@@ -12,13 +12,14 @@ from service.connections.installations import is_taken
 from service.connections.link_models import LinkMethod, LinkSessionRecord
 from service.connections.linking import Linker
 from service.connections.models import ConnectionRecord
+from service.connections.visibility import LONGEST_TEXT
 from service.errors import ServiceError
 from service.link.pending import Pending, Reachable
 from service.link.problems import LinkProblem, StepRefused
 from service.link.records import offered, visitor
 from service.link.visits import Visit, Visits
 from service.sentry.origin import Origin
-from service.sentry.payloads import Project
+from service.sentry.payloads import Organization, Project
 from service.sentry.profiles import SCOPES, Profile, missing_scopes
 from service.tenants.caller import Caller, Role
 
@@ -95,7 +96,7 @@ class LinkFlow:
         if not known:
             request = replace(pending.request(visit.record), organization=slug or None)
             found = (await self._linker.survey(visit.record.tenant_id, request)).organizations
-            known = tuple(Reachable(each.id, each.slug, each.name or each.slug) for each in found)
+            known = tuple(map(_describe, found))
             pending = replace(pending, organizations=known)
         if slug not in {each.slug for each in known}:
             raise StepRefused(LinkProblem.NO_ORGANIZATION)
@@ -157,7 +158,7 @@ class LinkFlow:
         if not found and visit.linked is not None:
             request = replace(request, organization=visit.linked.organization_slug)
             found = (await self._linker.survey(record.tenant_id, request)).organizations
-        reachable = tuple(Reachable(each.id, each.slug, each.name or each.slug) for each in found)
+        reachable = tuple(map(_describe, found))
         if pending.installation_id is not None:
             wanted = {slug for slug in (pending.announced, record.organization) if slug is not None}
             if wanted - {each.slug for each in reachable}:
@@ -172,6 +173,10 @@ class LinkFlow:
             organizations=reachable,
             organization=reachable[0].slug if len(reachable) == 1 else None,
         )
+
+
+def _describe(found: Organization) -> Reachable:
+    return Reachable(found.id, found.slug, (found.name or found.slug)[:LONGEST_TEXT])
 
 
 def _check_scopes(profile: Profile, held: Sequence[str]) -> None:

@@ -62,7 +62,10 @@ class LinkRoutes:
         pages: Pages,
         *,
         public_url: str,
+        begin_request: Callable[[], None],
     ) -> None:
+        """``begin_request`` bounds what is read of Sentry until the answer: see :meth:`SentryClient.begin_request`."""
+        self._begin_request = begin_request
         self._visits = visits
         self._attempts = attempts
         self._steps = steps
@@ -242,6 +245,7 @@ class LinkRoutes:
     def _route(self, path: str, endpoint: _Endpoint, method: str) -> Route:
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
+            self._begin_request()
             try:
                 return await endpoint(request)
             except _CrossSite:
@@ -285,5 +289,7 @@ def create_link_routes(
     renderer = Renderer(Words.load(), public_url=public_url, version=assets.version)
     pages = Pages(renderer)
     steps = Steps(visits, flow, oauth, install, attempts, pages, StepPages(renderer, private_ca=private_ca), renderer)
-    routes = LinkRoutes(visits, attempts, steps, oauth, install, pages, public_url=public_url)
+    routes = LinkRoutes(
+        visits, attempts, steps, oauth, install, pages, public_url=public_url, begin_request=client.begin_request
+    )
     return [*assets.routes(), *routes.routes()]

@@ -224,6 +224,43 @@ async def test_a_region_that_is_down_is_not_taken_for_empty():
         await discovery_of(upstream, TOKEN).discover(None, None)
 
 
+async def test_a_sentry_of_thousands_of_regions_is_not_asked_in_each():
+    """All of them may be names that lead to somebody else's addresses."""
+    named = [{"name": "x", "url": f"https://r{number}.sentry.io"} for number in range(21)]
+    upstream = Upstream({"sentry.io/": ROOT, "sentry.io/users/me/regions/": {"regions": named}})
+    with pytest.raises(LinkRefused, match="21 regions"):
+        await discovery_of(upstream, TOKEN).survey(None, None)
+    assert upstream.asked == ["sentry.io/", "sentry.io/users/me/regions/"]
+
+
+async def test_more_organizations_than_anybody_chooses_from_are_asked_for_by_slug():
+    listed = [organization(f"org-{number}") for number in range(1001)]
+    upstream = Upstream({"sentry.io/": ROOT, "sentry.io/organizations/": listed})
+    assert (await discovery_of(upstream, TOKEN).survey(None, None))[2] == []
+    upstream = Upstream({"sentry.io/": ROOT, "sentry.io/organizations/": listed[:1000]})
+    assert len((await discovery_of(upstream, TOKEN).survey(None, None))[2]) == 1000
+
+
+@pytest.mark.parametrize(
+    "change", [{"slug": "a" * 201}, {"slug": "../b"}, {"slug": "a\0"}, {"id": "1" * 65}, {"id": "\0"}]
+)
+async def test_an_organization_that_cannot_be_is_refused(change):
+    """On PostgreSQL such a row would not even be stored."""
+    upstream = Upstream({"sentry.io/": ROOT, "sentry.io/organizations/": [organization("acme") | change]})
+    with pytest.raises(LinkRefused):
+        await discovery_of(upstream, TOKEN).discover(None, None)
+    upstream = Upstream({"sentry.io/": ROOT, "sentry.io/organizations/acme/": organization("acme") | change})
+    with pytest.raises(LinkRefused):
+        await discovery_of(upstream, TOKEN).discover("acme", None)
+
+
+@pytest.mark.parametrize("slug", ["a" * 201, "../b", "a\0"])
+async def test_an_organization_token_of_no_slug_is_refused(slug):
+    token = write_organization_token("https://sentry.io", slug, "s" * 43)
+    with pytest.raises(LinkRefused, match="slug"):
+        await discovery_of(Upstream({"sentry.io/": ROOT}), token).discover(None, None)
+
+
 @pytest.mark.parametrize("refusal", [401, 403, 404, {"unexpected": []}])
 async def test_where_regions_are_not_listed_the_named_origin_is_asked(refusal):
     upstream = Upstream(
