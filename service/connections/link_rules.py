@@ -51,12 +51,13 @@ class SealedToken:
 
 
 def is_same_organization(connection: ConnectionRecord, link: Link) -> bool:
-    """By id, which survives renaming, where both are known; at another address by id and slug."""
+    """By id, which survives renaming, where both are known, else by slug; at another address by both."""
     same_slug = connection.organization_slug == link.organization_slug
+    same_place = connection.control_origin == link.control_origin
     if connection.organization_id is None or link.organization_id is None:
-        return same_slug
+        return same_slug and same_place
     same_id = connection.organization_id == link.organization_id
-    return same_id and (same_slug or connection.control_origin == link.control_origin)
+    return same_id and (same_slug or same_place)
 
 
 def new_connection(caller: Caller, link: Link) -> ConnectionRecord:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from service.connections.accounts import AccountSource
 from service.connections.credentials import Credential, recognise
-from service.connections.discovery import SENTRY_IO, Discovery, find_origins, find_projects, list_projects
+from service.connections.discovery import SENTRY_IO, Discovery, find_control, find_origins, find_projects, list_projects
 from service.connections.link_rules import Link, SealedToken
 from service.connections.models import ConnectionRecord, CredentialKind
 from service.connections.store import AlsoStore, ConnectionStore
@@ -34,6 +34,7 @@ class LinkRequest:
 
     ``organization`` is a slug, needed where the token reaches several or Sentry does not tell. ``external_id`` is the
     host's own id, and the idempotency key: linking again with it replaces the credential and keeps the connection.
+    ``is_origin_fixed``: nothing but ``origin`` may be linked, also where the token names a Sentry of its own.
     ``projects`` (slugs or ids) limits the connection. ``installation_id`` is that of a public app's token.
 
     ``kind`` is the token's where it was received by a grant; then ``client_id`` names the OAuth client or Sentry app
@@ -42,6 +43,7 @@ class LinkRequest:
 
     token: str = field(repr=False)
     origin: str = SENTRY_IO.url
+    is_origin_fixed: bool = False
     organization: str | None = None
     external_id: str | None = None
     customer_id: str | None = None
@@ -204,7 +206,10 @@ class Linker:
                 cure="Ask its operator to set SENTRY_GRAPH_PRIVATE_CA, or to trust the authority on its machines.",
             )
         credential = recognise(request.token) if request.kind is None else Credential(request.token, request.kind)
-        control, api = find_origins(credential, Origin.parse(request.origin))
+        named = Origin.parse(request.origin)
+        control, api = find_origins(credential, named)
+        if request.is_origin_fixed and control != find_control(named):
+            raise LinkRefused(f"This organization token belongs to {control}, not to {named}.")
         account = Account(
             tenant_id=tenant_id,
             connection_id=new_id("lnk"),  # its own: reads of the same tenant's other attempts are not its reads

@@ -187,9 +187,9 @@ def _check_scopes(profile: Profile, held: Sequence[str]) -> None:
 
 
 def _is_same(connection: ConnectionRecord, found: Reachable, origin: str) -> bool:
-    """By id, which survives renaming, where both are known; at another address by id and slug."""
+    """As the store judges in the end: see :func:`service.connections.link_rules.is_same_organization`."""
     same_slug = connection.organization_slug == found.slug
-    if not connection.organization_id or not found.id:
-        return same_slug
     same_place = connection.control_origin == find_control(Origin.parse(origin)).url
+    if not connection.organization_id or not found.id:
+        return same_slug and same_place
     return connection.organization_id == found.id and (same_slug or same_place)

@@ -54,6 +54,7 @@ class Pending:
         return LinkRequest(
             token=self.access_token,
             origin=self.origin,
+            is_origin_fixed=record.origin is not None,
             organization=self.organization or record.organization,
             external_id=record.external_id,
             customer_id=record.customer_id,

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from service.errors import UpstreamTimeout
+from service.connections.linking import LinkRequest
+from service.errors import Conflict, UpstreamTimeout
 from service.link.pending import open_pending
 from service.sandbox.app import Sandbox
+from service.sandbox.world import DEMO_TOKENS, write_organization_token
 from tests.connections.upstream import ROOT, organization
 from tests.link.conftest import LinkSite, Person, build_site
 from tests.tcp import answering
@@ -107,3 +109,32 @@ async def test_what_it_says_is_kept_only_as_far_as_it_can_be_meant(
     assert len(pending.organizations[0].name) == 200
     assert len(pending.scopes) == 200
     assert all(len(scope) < 64 and scope.isprintable() for scope in pending.scopes)
+
+
+async def test_a_token_that_names_its_own_sentry_does_not_get_around_the_preset(
+    site: LinkSite, hostile: tuple[Hostile, str]
+) -> None:
+    """An organization token says of itself where it belongs, and anybody can write one."""
+    server, address = hostile
+    record = await site.invite(origin="https://sentry.io", organization="acme")
+    person = site.person()
+    await person.start(record)
+    page = await person.act("token", {"token": write_organization_token(address, "acme", "s" * 43)})
+    assert 'data-problem="token_refused"' in page.text, page.text
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("origin", ["https://sentry.io", "hostile"])
+async def test_a_token_that_names_its_own_sentry_does_not_take_a_connection_there(
+    site: LinkSite, hostile: tuple[Hostile, str], origin: str
+) -> None:
+    """An organization token knows no id, and every Sentry may have an organization of that slug."""
+    _, address = hostile
+    linker, token = site.runtime.services.linker, write_organization_token(address, "paper-boat", "s" * 43)
+    wanted = LinkRequest(DEMO_TOKENS.admin, site.sandbox.url, organization="paper-boat", external_id="cust")
+    linked = await linker.link(site.caller, wanted)
+    forged = LinkRequest(token, address if origin == "hostile" else origin, external_id="cust")
+    with pytest.raises(Conflict):
+        await linker.link(site.caller, forged)
+    found = await site.runtime.services.connections.get_linked(site.caller, linked.id, fresh=True)
+    assert found.connection.control_origin == site.sandbox.url
