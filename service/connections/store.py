@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from service.columns import now
 from service.connections.cache import ConnectionCache, Linked
+from service.connections.invitations import cancel_invitations
 from service.connections.link_rules import Link, SealedToken, apply_link, is_same_organization, new_connection
 from service.connections.models import (
     ConnectionProblem,
@@ -299,6 +300,7 @@ async def _find_to_replace(session: AsyncSession, caller: Caller, link: Link) ->
             cure="Use another externalId, or unlink that connection first.",
         )
     caller.require_whole_tenant()
+    await cancel_invitations(session, found)  # whoever made them may not see what takes its place
     await session.delete(found)
     await session.flush()  # before the new row takes the externalId
     return None
@@ -307,6 +309,7 @@ async def _find_to_replace(session: AsyncSession, caller: Caller, link: Link) ->
 async def destroy_credential(session: AsyncSession, connection: ConnectionRecord) -> None:
     """Make a connection unlinked: its secrets and what is sealed to it are gone with the transaction."""
     await _end_refresh(session, connection)
+    await cancel_invitations(session, connection, only_own=True)
     await session.exec(delete(CredentialRecord).where(*_belongs(CredentialRecord, connection)))
     await _forget_answers(session, connection)
     if connection.status is not ConnectionStatus.UNLINKED:

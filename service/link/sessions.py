@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from service.columns import now
 from service.connections.clients import Clients
+from service.connections.invitations import SERVICE
 from service.connections.keyring import Keyring
 from service.connections.link_models import LinkAttemptRecord, LinkSessionRecord, LinkSessionStatus
 from service.connections.models import ConnectionRecord
@@ -29,8 +30,6 @@ from service.tenants.models import TenantRecord
 
 KEPT = timedelta(days=30)
 """How long a session that ended without a link is still shown."""
-
-_SERVICE = "service"
 
 
 class LinkSessions:
@@ -68,7 +67,7 @@ class LinkSessions:
             made = self._build(
                 caller.tenant_id,
                 checked.external_id,
-                created_by=caller.subject,
+                created_by=caller.subject[:LONGEST_TEXT],
                 customer_id=checked.customer_id,
                 name=checked.name,
                 redirect_uri=checked.redirect_uri,
@@ -164,7 +163,7 @@ class LinkSessions:
         made = self._build(
             connection.tenant_id,
             connection.external_id,
-            created_by=_SERVICE,
+            created_by=SERVICE,
             customer_id=connection.customer_id,
             name=None if last is None else last.name,
             redirect_uri=None if last is None else last.redirect_uri,
@@ -178,7 +177,7 @@ class LinkSessions:
             lifetime=USUAL,
         )
         session.add(made)
-        note_session(session, "link_session.create", made, actor=_SERVICE, details={"origin": made.origin})
+        note_session(session, "link_session.create", made, actor=SERVICE, details={"origin": made.origin})
         return made
 
     def url(self, record: LinkSessionRecord) -> str:

@@ -65,10 +65,14 @@ class LinkSession:
             return LinkSessionStatus.EXPIRED
         return LinkSessionStatus(record.status.value)
 
-    @strawberry.field(description="The address to send to the customer, and to nobody else; null once it is over.")
+    @strawberry.field(
+        description="The address to send to the customer, and to nobody else; null once it is over. A caller that is "
+        "narrowed to named connections gets it only of sessions that can do no more than the caller itself."
+    )
     def url(record: strawberry.Parent[LinkSessionRecord], info: Info) -> str | None:
         """The address, while it is of use."""
-        return info.context.services.link_sessions.url(record) if is_open(record) else None
+        may_have_it = record.is_narrowed or not info.context.caller.is_narrowed
+        return info.context.services.link_sessions.url(record) if may_have_it and is_open(record) else None
 
     @strawberry.field(description="The ways that the page offers.")
     def methods(record: strawberry.Parent[LinkSessionRecord]) -> list[LinkMethod]:

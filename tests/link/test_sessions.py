@@ -170,6 +170,42 @@ async def test_a_connection_that_was_never_linked_by_page_gets_one_too(sessions,
     assert made.profile == connection.profile
 
 
+async def test_unlinking_ends_what_the_service_sent_by_itself(sessions, admin, database, store, vault):
+    """Or the connection could come back by an address that nobody thinks of any more."""
+    connection = await add_connection(store, vault, admin, "cust")
+    other = await add_connection(store, vault, admin, "other")
+    made, others = await reauth(sessions, database, connection), await reauth(sessions, database, other)
+    await change(database, made.id, pending=b"x", pending_key_id="key_1")
+    wanted = await sessions.create(admin, LinkSessionRequest(external_id="cust"))
+    narrowed = replace(admin, connection_ids=frozenset({connection.id}))
+    own = await sessions.create(narrowed, LinkSessionRequest(external_id="cust"))
+    await store.unlink(admin, connection.id)
+    ended = await sessions.get(admin, made.id)
+    assert (ended.status, ended.pending, ended.pending_key_id) == (LinkSessionStatus.CANCELED, None, None)
+    for each in (others, wanted, own):
+        assert (await sessions.get(admin, each.id)).status is LinkSessionStatus.CREATED
+    assert ("link_session.cancel", "service") in await audited(database)
+
+
+async def test_a_narrowed_session_does_not_outlive_its_connection(sessions, admin, store, vault):
+    """The externalId may stand for another organization then, which whoever made the session does not see."""
+    connection = await add_connection(store, vault, admin, "cust")
+    narrowed = replace(admin, connection_ids=frozenset({connection.id}))
+    own = await sessions.create(narrowed, LinkSessionRequest(external_id="cust"))
+    whole = await sessions.create(admin, LinkSessionRequest(external_id="cust"))
+    await store.unlink(admin, connection.id)
+    await add_connection(store, vault, admin, "cust", organization_id="9", organization_slug="other")
+    with pytest.raises(NotFound):
+        await sessions.get(narrowed, own.id)
+    assert (await sessions.get(admin, own.id)).status is LinkSessionStatus.CANCELED
+    assert (await sessions.get(admin, whole.id)).status is LinkSessionStatus.CREATED
+
+
+async def test_whoever_has_a_long_name_makes_sessions_too(sessions, admin):
+    made = await sessions.create(replace(admin, subject="jwt:" + "s" * 200), LinkSessionRequest())
+    assert made.created_by == "jwt:" + "s" * 196
+
+
 async def test_without_a_public_url_there_is_no_page(database, keyring, admin, store, vault):
     sessions = LinkSessions(database, keyring, public_url=None, clients=Clients(), policy=EgressPolicy())
     with pytest.raises(LinkPageUnavailable) as caught:

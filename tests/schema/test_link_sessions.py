@@ -150,8 +150,21 @@ async def test_the_address_is_for_admins_alone(graph: Graph) -> None:
         answer = await (await graph.as_role(role)).send(OF_CONNECTION, id=connection.id)
         assert answer.json() == {"data": {"connection": {"linkSession": None}}}
         assert url.rpartition("/")[2] not in answer.text
-    narrowed = await graph.as_role(Role.ADMIN, connection_ids=[connection.id])
-    assert (await narrowed.query(OF_CONNECTION, id=connection.id))["connection"]["linkSession"]["url"] == url
+
+
+async def test_a_narrowed_admin_has_the_address_of_no_session_that_could_do_more(graph: Graph) -> None:
+    """By that of a whole tenant's session another organization can be linked where the old one was unlinked."""
+    connection = await graph.link(BIG, external_id="cust")
+    narrowed = await graph.as_role(Role.ADMIN, external_ids=["cust"])
+    made = await create(graph, externalId="cust")
+    for text, id_ in ((GET, made["linkSession"]["id"]), (OF_CONNECTION, connection.id)):
+        answer = await narrowed.send(text, id=id_)
+        assert made["linkSession"]["id"] in answer.text
+        assert made["url"].rpartition("/")[2] not in answer.text
+    own = await create(narrowed, externalId="cust")
+    found = (await narrowed.query(OF_CONNECTION, id=connection.id))["connection"]["linkSession"]
+    assert found["url"] == own["url"]
+    assert (await graph.query(GET, id=own["linkSession"]["id"]))["linkSession"]["url"] == own["url"]
 
 
 async def test_a_narrowed_admin_makes_sessions_for_its_own_connections(graph: Graph) -> None:
