@@ -67,20 +67,26 @@ class Installations:
 
 
 async def is_taken(session: AsyncSession, installation_id: str, connection: ConnectionRecord) -> bool:
-    """Whether an installation belongs to another connection than this one, of whatever tenant."""
-    return await _exists(session, installation_id, col(ConnectionRecord.id) != connection.id)
+    """Whether an installation at the connection's Sentry belongs to another one than this, of whatever tenant."""
+    return await _exists(session, connection.control_origin, installation_id, col(ConnectionRecord.id) != connection.id)
 
 
-async def is_taken_from(database: Database, installation_id: str, *, tenant_id: str, external_id: str | None) -> bool:
+async def is_taken_from(
+    database: Database, control_origin: str, installation_id: str, *, tenant_id: str, external_id: str | None
+) -> bool:
     """The same, before there is a connection: but for the one of that externalId in that tenant."""
     others = (col(ConnectionRecord.tenant_id) != tenant_id) | (col(ConnectionRecord.external_id) != (external_id or ""))
     async with database.session() as session:
-        return await _exists(session, installation_id, others)
+        return await _exists(session, control_origin, installation_id, others)
 
 
-async def _exists(session: AsyncSession, installation_id: str, condition: ColumnElement[bool]) -> bool:
+async def _exists(
+    session: AsyncSession, control_origin: str, installation_id: str, condition: ColumnElement[bool]
+) -> bool:
+    """At that Sentry alone: another one may say of any id that it is of an installation there."""
     statement = select(ConnectionRecord.id).where(
         col(ConnectionRecord.installation_id) == installation_id,
+        col(ConnectionRecord.control_origin) == control_origin,
         col(ConnectionRecord.status) != ConnectionStatus.UNLINKED,
         condition,
     )

@@ -365,8 +365,7 @@ def _note_audit(
 
 
 def _narrow(present: Profile, wanted: Profile) -> Profile:
-    order = list(Profile)
-    if order.index(wanted) > order.index(present):
+    if wanted.goes_beyond(present):
         raise BadInput(
             f"The customer agreed to the profile `{present}`, which `{wanted}` goes beyond.",
             cure="Have the account linked again through a link session with that profile.",

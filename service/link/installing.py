@@ -1,5 +1,6 @@
 """Linking by installing a Sentry App: to Sentry and back, taken up later, or once more by what is installed."""
 
+import re
 from collections.abc import Mapping
 
 import structlog
@@ -37,6 +38,7 @@ from service.sentry.origin import Origin
 from service.tenants.caller import Caller, Role
 
 _LONGEST_CODE = 512
+_SLUG = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 
 _log = structlog.get_logger(__name__)
 
@@ -93,7 +95,7 @@ class InstallWay:
         """Exchange the code, and verify by the token whose installation it is (never by what the browser says)."""
         app = self._find(visit.record, client_id)
         installation_id = self._check(installation_id, code)
-        await self._check_free(visit.record, installation_id)
+        await self._check_free(visit.record, app, installation_id)
         grant = await fetch_installation_grant(
             self._sentry, app, tenant_id=visit.record.tenant_id, installation_id=installation_id, code=code
         )
@@ -108,8 +110,12 @@ class InstallWay:
             checked = self._check(installation_id, code)
         except StepRefused:
             return None
-        slug = organization[:200] if organization else None
+        slug = organization if organization and _SLUG.match(organization) else None  # it is shown: no other words
         return seal_held(self._vault, HeldInstall(apps[0].client_id, checked, code, slug, now() + HELD_FOR))
+
+    def is_held(self, cookie: str | None) -> bool:
+        """Whether the browser holds an installation."""
+        return open_held(self._vault, cookie) is not None
 
     def find_held(self, record: LinkSessionRecord, cookie: str | None) -> HeldInstall | None:
         """The installation that the browser holds, if the session may be linked by it."""
@@ -118,9 +124,14 @@ class InstallWay:
         return held if usable else None
 
     def find_installed(self, visit: Visit) -> ConnectionRecord | None:
-        """The connection that is to be linked again, where one of our apps is installed for it."""
+        """The connection that is to be linked again, where one of our apps is installed for it.
+
+        Not for a wider profile: nobody is asked in Sentry, so whoever has the address would agree for the customer.
+        """
         connection = visit.connection
         if connection is None or connection.installation_id is None:
+            return None
+        if visit.record.profile.goes_beyond(connection.profile):
             return None
         return connection if self._apps_of(visit.record, connection) else None
 
@@ -172,10 +183,14 @@ class InstallWay:
         except BadInput:
             raise StepRefused(LinkProblem.GRANT_REFUSED) from None
 
-    async def _check_free(self, record: LinkSessionRecord, installation_id: str) -> None:
+    async def _check_free(self, record: LinkSessionRecord, app: SentryApp, installation_id: str) -> None:
         """Raise where it is another connection's. Nothing is said of whose."""
         if await is_taken_from(
-            self._database, installation_id, tenant_id=record.tenant_id, external_id=record.external_id
+            self._database,
+            app.origin.url,
+            installation_id,
+            tenant_id=record.tenant_id,
+            external_id=record.external_id,
         ):
             raise StepRefused(LinkProblem.INSTALLATION_TAKEN)
 

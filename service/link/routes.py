@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import structlog
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from service.errors import BadInput, RequestTooLarge, ServiceError, StorageUnava
 from service.link.assets import Assets
 from service.link.attempts import Attempts, CallbackRefused, Claim
 from service.link.browser import (
+    HELD_COOKIE,
     Form,
     Mode,
     OriginNotAllowed,
@@ -180,12 +181,16 @@ class LinkRoutes:
     async def install_callback(self, request: Request) -> Response:
         """Back from an install, which Sentry answers without a state: what nobody here began is held, not linked."""
         query, client_id = request.query_params, request.path_params.get("client_id")
+        if not query:
+            return self._pages.held(is_usable=self._install.is_held(request.cookies.get(HELD_COOKIE)))
         brought = {"installation_id": query.get("installationId", ""), "code": query.get("code", "")}
         organization = query.get("orgSlug") or None
         claim = await self._install.claim(client_id, read_secrets(request.cookies))
         if claim is None:
             value = self._install.hold(client_id, organization=organization, **brought)
-            answer = self._pages.held(is_usable=value is not None)
+            # Shown at an address without the code, which whoever finds it in the history could take up elsewhere.
+            own = "" if client_id is None else f"/{quote(client_id, safe='')}"
+            answer = RedirectResponse(f"{self._base}/link/install{own}/callback", 303, headers=_REDIRECT_HEADERS)
             if value is not None:
                 hold(answer, value, seconds=int(HELD_FOR.total_seconds()))
             return answer

@@ -17,6 +17,11 @@ class Profile(enum.StrEnum):
     TRIAGE = "triage"
     FULL = "full"
 
+    def goes_beyond(self, other: "Profile") -> bool:
+        """Whether it allows more than another; each includes the ones before it."""
+        order = list(Profile)
+        return order.index(self) > order.index(other)
+
 
 _READ = ("org:read", "member:read", "team:read", "project:read", "event:read")
 

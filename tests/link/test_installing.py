@@ -16,6 +16,7 @@ from service.sandbox.faults import Fail
 from service.sandbox.world import DEMO_APP, DEMO_TOKENS, Installation
 from service.sentry.installations import SentryApp
 from service.sentry.origin import Origin
+from service.sentry.profiles import Profile
 from tests.connections.factory import add_tenant
 from tests.link.conftest import LinkSite, Person, build_site, going_to, query_of
 
@@ -97,10 +98,16 @@ async def test_row_14_an_installation_that_nobody_here_began_is_held_and_not_lin
     await eve.login(OWNER)
     callback = await eve.install(f"{site.sandbox.url}/sentry-apps/{DEMO_APP.slug}/external-install/", "paper-boat")
     await bob.start(record)  # in a session, but without an install
-    page = await bob.get(callback)
+    answer = await bob.get(callback)
+    # The code stays neither in the address bar nor in the history, where others could find and take it up.
+    assert (answer.status_code, answer.headers["location"]) == (303, "/link/install/callback")
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    cookie = answer.headers["set-cookie"]
+    page = await bob.follow(answer)
     assert 'data-page="held"' in page.text
-    assert query_of(callback)["code"] not in page.text + str(page.headers)
-    cookie = page.headers["set-cookie"]
+    assert "Almost there" in page.text
+    assert "offered there" in page.text
+    assert query_of(callback)["code"] not in page.text + str(answer.headers) + str(page.headers)
     assert cookie.startswith(f"{HELD_COOKIE}=")
     for word in ("Max-Age=600", "HttpOnly", "Secure", "Path=/", "samesite=lax"):
         assert word.lower() in cookie.lower()
@@ -124,13 +131,13 @@ async def test_row_14_an_install_comes_back_to_the_browser_that_began_it(lite: L
     ann, url = await begin(lite, record)
     callback = await ann.install(url, "paper-boat")
     for stranger in (lite.person(), lite.person()):
-        assert 'data-page="held"' in (await stranger.get(callback)).text
+        assert 'data-page="held"' in (await stranger.follow(await stranger.get(callback))).text
     forged = lite.person()
     forged.http.cookies.set(f"__Host-{record.id}", "A" * 43 + ".redirect", domain="graph.test", path="/")
-    assert 'data-page="held"' in (await forged.get(callback)).text
+    assert 'data-page="held"' in (await forged.follow(await forged.get(callback))).text
     assert lite.sandbox.count("POST", EXCHANGE) == 0
     assert 'data-page="projects"' in (await ann.follow(await ann.get(callback))).text
-    assert 'data-page="held"' in (await ann.get(callback)).text  # one install comes back once
+    assert 'data-page="held"' in (await ann.follow(await ann.get(callback))).text  # one install comes back once
     assert lite.sandbox.count("POST", EXCHANGE) == 1
 
 
@@ -143,7 +150,7 @@ async def test_row_14_an_old_install_attempt_takes_nothing(lite: LinkSite):
         await session.exec(statement.values(expires_at=now() - timedelta(seconds=1)))
 
     await lite.database.run_transaction(age)
-    assert 'data-page="held"' in (await ann.get(await ann.install(url, "paper-boat"))).text
+    assert 'data-page="held"' in (await ann.follow(await ann.get(await ann.install(url, "paper-boat")))).text
 
 
 @pytest.mark.parametrize("external_id", [None, "other"])
@@ -220,12 +227,15 @@ async def test_row_14_the_organization_is_what_sentry_says(lite: LinkSite):
 
 @pytest.mark.parametrize(
     "query",
-    ["", "code=x", "installationId=x&code=y", "installationId=0b8a9d5e-5c1f-4a52-9d0e-3f6a8f0c7d11&code=", "code=%00"],
+    ["code=x", "installationId=x&code=y", "installationId=0b8a9d5e-5c1f-4a52-9d0e-3f6a8f0c7d11&code=", "code=%00"],
 )
 async def test_a_useless_install_callback_is_explained(lite: LinkSite, query: str):
-    page = await lite.person().get(f"/link/install/callback?{query}")
+    bob = lite.person()
+    answer = await bob.get(f"/link/install/callback?{query}")
+    assert "set-cookie" not in answer.headers
+    page = await bob.follow(answer)
     assert 'data-page="held"' in page.text
-    assert "set-cookie" not in page.headers
+    assert "cannot be taken up" in page.text
     ann, _ = await begin(lite, await lite.invite())
     page = await ann.follow(await ann.get(f"/link/install/callback?{query}"))
     assert 'data-problem="grant_refused"' in page.text
@@ -320,10 +330,74 @@ async def test_with_two_apps_a_callback_by_the_apps_own_address_tells_which(tmp_
         ann, url = await begin(site, await site.invite())
         callback = await ann.install(url, "paper-boat")
         wrong = callback.replace("/install/", "/install/other-app/")
-        assert "data-page=" in (await ann.get(wrong)).text
+        assert 'data-page="held"' in (await ann.follow(await ann.get(wrong))).text
         assert sandbox.count("POST", EXCHANGE) == 0
         right = callback.replace("/install/", f"/install/{DEMO_APP.client_id}/")
         assert 'data-page="projects"' in (await ann.follow(await ann.get(right))).text
+
+
+async def test_what_shows_that_an_install_is_held_uses_no_attempt_up(lite: LinkSite):
+    ann, url = await begin(lite, await lite.invite())
+    assert "cannot be taken up" in (await ann.get("/link/install/callback")).text
+    assert 'data-page="projects"' in (await ann.follow(await ann.get(await ann.install(url, "paper-boat")))).text
+
+
+async def test_a_redirect_puts_no_words_of_its_own_onto_the_page(lite: LinkSite):
+    """Whoever sends a browser to the callback writes its parameters."""
+    uuid = "0b8a9d5e-5c1f-4a52-9d0e-3f6a8f0c7d11"
+    for said, shown in (("acme-1", True), ("Call 555 1234 at once", False), ("a" * 201, False)):
+        bob = lite.person()
+        parameters = {"code": "x", "installationId": uuid, "orgSlug": said}
+        await bob.get(f"/link/install/{DEMO_APP.client_id}/callback", params=parameters)
+        page = await bob.start(await lite.invite())
+        assert 'id="held"' in page.text
+        assert (said in page.text) == shown
+
+
+async def test_an_installation_at_another_sentry_takes_none_of_ours(site: LinkSite):
+    """Whose Sentry it is says of any id that it is an installation there."""
+    ann, url = await begin(site, record := await site.invite(external_id="cust"))
+    callback = await ann.install(url, "paper-boat")
+    stranger = await add_tenant(site.database, "ten_2")
+
+    async def squat(session):
+        session.add(
+            ConnectionRecord(
+                id="con_" + "0" * 26,
+                tenant_id=stranger.tenant_id,
+                external_id="squatter",
+                name="Squatter",
+                status=ConnectionStatus.ACTIVE,
+                authentication=CredentialKind.APP_TOKEN,
+                scopes=[],
+                control_origin="https://sentry.evil.example",
+                api_origin="https://sentry.evil.example",
+                organization_slug="paper-boat",
+                organization_name="Paper Boat",
+                installation_id=installed(site, "paper-boat").uuid,
+                created_at=now(),
+                updated_at=now(),
+            )
+        )
+
+    await site.database.run_transaction(squat)
+    await ann.follow(await ann.get(callback))
+    await ann.act("projects", {"choice": "all"})
+    assert 'data-page="done"' in (await ann.confirm()).text
+    assert (await site.reload(record)).status is LinkSessionStatus.COMPLETED
+
+
+async def test_what_is_installed_agrees_to_no_wider_profile(lite: LinkSite):
+    """Nobody signs in at Sentry on that way: an admin of the tenant could agree to it for the customer."""
+    await link_by_install(lite, external_id="cust", profile=Profile.TRIAGE)
+    for profile, is_offered in ((Profile.FULL, False), (Profile.TRIAGE, True), (Profile.READ, True)):
+        ann = lite.person()
+        page = await ann.start(await lite.invite(external_id="cust", profile=profile))
+        assert ('id="installed"' in page.text) == is_offered
+        page = await ann.act("installed")
+        assert ('data-problem="installation_unusable"' in page.text) == (not is_offered)
+    (connection,) = await connections(lite)
+    assert connection.profile is Profile.TRIAGE
 
 
 def test_what_is_held_is_sealed_and_runs_out(vault):
