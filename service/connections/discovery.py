@@ -192,7 +192,7 @@ class Discovery:
     async def _list_region(self, region: Origin) -> list[Organization]:
         try:
             found = await fetch_organizations(self._client, replace(self._account, api=region))
-            return [_check(each) for each in found]
+            return [each for each in found if _is_possible(each)]
         except MissingScope:
             return []  # the token may not list; that it may use one organization is still to be seen
 
@@ -270,11 +270,14 @@ async def find_projects(
     return [{"id": project_id, "slug": slug} for project_id, slug in found.items()]
 
 
+def _is_possible(found: Organization) -> bool:
+    """Whether it can be stored, and named in a path: a Sentry would answer nothing else."""
+    return bool(_SLUG.match(found.slug)) and len(found.id) <= _LONGEST_ID and found.id.isalnum()
+
+
 def _check(found: Organization) -> Organization:
-    """As we store it. Raises :class:`LinkRefused` for what no Sentry would answer."""
-    _check_slug(found.slug)
-    if len(found.id) > _LONGEST_ID or not found.id.isalnum():
-        raise LinkRefused("Sentry gives an organization an id that none can have.", cure=_NOT_A_SENTRY)
+    if not _is_possible(found):
+        raise LinkRefused("Sentry names an organization in a way that none can be named.", cure=_NOT_A_SENTRY)
     return found
 
 

@@ -1,5 +1,6 @@
 """What the browser brings: cookies, forms, and whether a page of ours sent it."""
 
+import asyncio
 import enum
 import re
 from collections.abc import Mapping
@@ -92,13 +93,20 @@ def hold(response: Response, value: str, *, seconds: int) -> None:
     _set_cookie(response, HELD_COOKIE, value, seconds=seconds)
 
 
-async def read_form(request: Request) -> Form:
-    """The fields of a form. Raises :class:`BadInput` and :class:`RequestTooLarge`."""
+async def read_form(request: Request, *, seconds: float = 20.0) -> Form:
+    """The fields of a form, which has so many ``seconds`` to come.
+
+    Raises :class:`BadInput`, :class:`RequestTooLarge` and :class:`starlette.requests.ClientDisconnect`.
+    """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_FORM:
-            raise RequestTooLarge("The form is too large.")
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_FORM:
+                    raise RequestTooLarge("The form is too large.")
+    except TimeoutError:
+        raise BadInput("The form came too slowly.") from None
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if body and kind != "application/x-www-form-urlencoded":
         raise BadInput("This is not a form.")

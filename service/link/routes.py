@@ -1,11 +1,12 @@
 """The link page's routes: invitations, steps, callbacks, the session's status, and the page's files."""
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from urllib.parse import quote, urlsplit
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -35,6 +36,7 @@ from service.link.flow import LinkFlow
 from service.link.holding import HELD_FOR
 from service.link.installing import InstallWay
 from service.link.oauth import OAuthWay
+from service.link.pace import Pace
 from service.link.pages import Pages
 from service.link.problems import LinkProblem, SessionEnded, StepRefused, find_problem
 from service.link.records import find_status
@@ -67,6 +69,7 @@ class LinkRoutes:
     ) -> None:
         """``begin_request`` bounds what is read of Sentry until the answer: see :meth:`SentryClient.begin_request`."""
         self._begin_request = begin_request
+        self._pace = Pace()
         self._visits = visits
         self._attempts = attempts
         self._steps = steps
@@ -118,6 +121,7 @@ class LinkRoutes:
             view = read_view(visit.record, form.get("mode"), form.get("origin"))
         except OriginNotAllowed:
             return self._pages.problem("origin_not_allowed", 400, visit)
+        self._keep_pace(visit)
         started = await self._visits.start(token, read_secrets(request.cookies))
         if started is None:
             return self._pages.problem(find_status(visit.record), 410, visit, view)
@@ -232,12 +236,17 @@ class LinkRoutes:
         visit = await self._visits.find_bound(session_id, read_secrets(request.cookies).get(session_id))
         if visit is None:
             return None
+        self._keep_pace(visit)
         pending = self._visits.open(visit.record)
         return Turn(visit, read_cookie_view(visit.record, request.cookies), pending, dict(request.cookies), form)
 
     async def _find_status(self, visit: Visit) -> str:
         is_away = visit.is_open and await self._attempts.is_away(visit.record)
         return find_status(visit.record, is_away=is_away)
+
+    def _keep_pace(self, visit: Visit) -> None:
+        if (wait := self._pace.wait(visit.record.id)) > 0:
+            raise _TooOften(wait)
 
     def _present(self, session_id: str) -> Response:
         return RedirectResponse(f"{self._base}/link/{session_id}", 303, headers=_REDIRECT_HEADERS)
@@ -255,6 +264,12 @@ class LinkRoutes:
                 return await endpoint(request)
             except _CrossSite:
                 return self._pages.problem("cross_site", 403)
+            except _TooOften as error:
+                answer = self._pages.problem("too_often", 429)
+                answer.headers["retry-after"] = str(math.ceil(error.wait))
+                return answer
+            except ClientDisconnect:
+                return Response(status_code=408)
             except (BadInput, RequestTooLarge) as error:
                 return self._pages.problem("bad_request", error.status)
             except StorageUnavailable:
@@ -268,6 +283,14 @@ class LinkRoutes:
 
 class _CrossSite(Exception):
     """A form that no page of ours sent."""
+
+
+class _TooOften(Exception):
+    """More than anybody clicks. ``wait`` is in seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(wait)
+        self.wait = wait
 
 
 _REDIRECT_HEADERS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}

@@ -246,9 +246,9 @@ async def test_more_organizations_than_anybody_chooses_from_are_asked_for_by_slu
 )
 async def test_an_organization_that_cannot_be_is_refused(change):
     """On PostgreSQL such a row would not even be stored."""
-    upstream = Upstream({"sentry.io/": ROOT, "sentry.io/organizations/": [organization("acme") | change]})
-    with pytest.raises(LinkRefused):
-        await discovery_of(upstream, TOKEN).discover(None, None)
+    listed = [organization("acme") | change, organization("other")]
+    upstream = Upstream({"sentry.io/": ROOT, "sentry.io/organizations/": listed})
+    assert [each.slug for each in (await discovery_of(upstream, TOKEN).survey(None, None))[2]] == ["other"]
     upstream = Upstream({"sentry.io/": ROOT, "sentry.io/organizations/acme/": organization("acme") | change})
     with pytest.raises(LinkRefused):
         await discovery_of(upstream, TOKEN).discover("acme", None)

@@ -1,15 +1,21 @@
 """Invitations, bindings, modes, the status, and what other sites cannot make a browser do (rows 26 and 29)."""
 
+import asyncio
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import col, update
+from starlette.requests import Request
 
 from service.columns import now
 from service.connections.link_models import LinkAttemptRecord, LinkSessionRecord, LinkSessionStatus
 from service.db import Database
+from service.errors import BadInput
 from service.journal import Journal
+from service.link.browser import read_form as read_body
+from service.link.pace import Pace
 from service.link.routes import create_link_routes
 from service.link.rules import LinkSessionRequest
 from service.sandbox.world import DEMO_TOKENS
@@ -210,6 +216,68 @@ async def test_other_bodies_are_refused(lite: LinkSite):
         assert answer.status_code == status
         assert 'data-problem="bad_request"' in answer.text
     assert (await ann.post(f"/link/{record.id}/nonsense")).status_code == 404
+
+
+async def test_whoever_has_an_address_cannot_fill_the_log_or_call_sentry_without_end(lite: LinkSite):
+    record = await lite.invite()
+    ann = lite.person()
+    await ann.start(record)
+    answers = [await ann.post(f"/link/{record.id}/leave") for _ in range(150)]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refused = answers[-1]
+    assert (refused.status_code, 'data-problem="too_often"' in refused.text) == (429, True)
+    assert 1 <= int(refused.headers["retry-after"]) <= 15
+    for path, form in (("/link/start", {"token": lite.sessions.token(record.id)}), (f"/link/{record.id}/oauth", {})):
+        assert (await lite.person().post(path, form)).status_code in {403, 429}
+    assert (await ann.show()).status_code == 429
+    assert len(await Journal(lite.database).page_audit("ten_1", limit=999)) < 125
+    await lite.person().start(await lite.invite())  # other sessions go on
+
+
+def test_a_pace_is_made_up_for_by_waiting():
+    time = 100.0
+    pace = Pace(clock=lambda: time)
+    assert [pace.wait("a") for _ in range(120)] == [0.0] * 120
+    assert pace.wait("a") == 15.0
+    assert pace.wait("b") == 0.0
+    time += 10.0
+    assert pace.wait("a") == pytest.approx(5.0)
+    time += 5.1
+    assert [pace.wait("a"), pace.wait("a")] == [0.0, pytest.approx(14.9)]
+    time += 1e6
+    assert [pace.wait("a") for _ in range(121)][-2:] == [0.0, pytest.approx(15.0)]
+
+
+def form_request(*messages: dict[str, Any]) -> Request:
+    """A form of which no more comes than that."""
+    waiting = [{"type": "http.request", **message} for message in messages]
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop(0) if waiting else await asyncio.Future()
+
+    headers = [(b"content-type", b"application/x-www-form-urlencoded")]
+    return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
+
+
+async def test_a_form_that_never_ends_is_given_up():
+    with pytest.raises(BadInput, match="too slowly"):
+        await read_body(form_request({"body": b"a=1&", "more_body": True}), seconds=0.05)
+    whole = form_request({"body": b"a=1&", "more_body": True}, {"body": b"b=2"})
+    assert dict(await read_body(whole, seconds=5)) == {"a": "1", "b": "2"}
+
+
+async def test_a_browser_that_leaves_amid_a_form_is_no_error(lite: LinkSite):
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/link/start", "query_string": b"", "headers": []}
+    await lite.app(scope | {"root_path": "", "scheme": "https", "server": ("graph.test", 443)}, receive, send)
+    assert sent[0]["status"] == 408
 
 
 # --- modes ---
