@@ -305,6 +305,7 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # it would lead to the host and scheme that the request names: past TLS, and a path
         middleware=[cors_middleware(settings)],
     )
     app.router.routes.extend(routes)

@@ -201,3 +201,14 @@ async def test_a_real_demo_hands_its_key_to_its_own_page_only(tmp_path: Path) ->
         assert key not in shown.text
         assert key not in (await http.get("/graphql/ui/settings.json")).text
     assert key not in (tmp_path / "output").read_text() + (tmp_path / "errors").read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", f"/link/start/{'A' * 43}/"), ("GET", "/link/oauth/x/callback/?code=c&state=s"), ("POST", "/graphql/")],
+)
+async def test_no_slash_too_many_leads_to_a_host_that_the_request_names(graph: Graph, method: str, path: str) -> None:
+    """Nor from https, which ends before us, to plain http: with a link's token, or a code, in the address."""
+    answer = await graph.http.request(method, path, headers={"host": "evil.example"})
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
