@@ -31,6 +31,8 @@ from service.tenants.models import TenantRecord
 KEPT = timedelta(days=30)
 """How long a session that ended without a link is still shown."""
 
+_LASTS = timedelta(days=1)
+
 
 class LinkSessions:
     """Makes and reads link sessions. Where ``public_url`` is None there are none: :class:`LinkPageUnavailable`."""
@@ -144,8 +146,8 @@ class LinkSessions:
     async def create_for_reauth(self, session: AsyncSession, connection: ConnectionRecord) -> LinkSessionRecord | None:
         """A session to link a connection again by, within the transaction that finds it in need of one.
 
-        One that is open is used again. A new one goes where the connection's last one went, and asks for what the
-        connection is for. None where there is no page.
+        One that stays open for a day at least is used again. A new one goes where the connection's last one went, and
+        asks for what the connection is for. None where there is no page.
         """
         if self._public_url is None:
             return None
@@ -153,7 +155,8 @@ class LinkSessions:
             col(LinkSessionRecord.tenant_id) == connection.tenant_id,
             col(LinkSessionRecord.external_id) == connection.external_id,
         ]
-        found = await _find_open(session, of_connection)
+        lasts = col(LinkSessionRecord.expires_at) > now() + _LASTS
+        found = await _find_open(session, [*of_connection, lasts])
         if found is not None:
             return found
         last = await _find_last_completed(session, connection)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+import structlog
 from sqlalchemy import ColumnElement, and_, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -16,11 +18,14 @@ from service.connections.link_models import LinkSessionRecord, LinkSessionStatus
 from service.connections.models import ConnectionRecord, ConnectionStatus
 from service.connections.vault import Vault
 from service.db import Database
+from service.errors import SecretUnreadable
 from service.journal import Outcome
 from service.link.pending import Pending, open_pending, seal_pending
 from service.link.problems import LinkProblem, SessionEnded
 from service.link.records import hash_secret, is_open, note_session, open_conditions, visitor
 from service.tenants.models import TenantRecord
+
+_log = structlog.get_logger(__name__)
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _ID = re.compile(r"lks_[0-9a-z]{26}\Z")
@@ -102,8 +107,12 @@ class Visits:
         return await self._database.run_transaction(work)
 
     def open(self, record: LinkSessionRecord) -> Pending | None:
-        """What was received from Sentry. Raises :class:`SecretUnreadable`."""
-        return open_pending(self._vault, record)
+        """What was received from Sentry. What cannot be read any more is none: the person chooses a way again."""
+        try:
+            return open_pending(self._vault, record)
+        except (SecretUnreadable, msgspec.DecodeError) as error:  # a lost key, or a row of another version of ours
+            _log.warning("link_session_not_readable", session=record.id, error=type(error).__name__)
+            return None
 
     async def store(self, record: LinkSessionRecord, pending: Pending | None) -> None:
         """Keep what was received or chosen, or forget it. Raises :class:`SessionEnded`."""

@@ -9,6 +9,7 @@ from sqlmodel import col, select, update
 from service.connections.link_models import LinkMethod, LinkSessionRecord, LinkSessionStatus
 from service.connections.linking import LinkRequest
 from service.connections.models import ConnectionRecord, ConnectionStatus
+from service.connections.vault import bind_pending
 from service.journal import Journal
 from service.sandbox.faults import Delay
 from service.sandbox.world import DEMO_TOKENS
@@ -232,6 +233,26 @@ async def test_the_link_and_the_end_of_its_session_are_one_transaction(site: Lin
     assert page.status_code == 410
     assert 'data-problem="canceled"' in page.text
     assert await connections(site) == []
+
+
+@pytest.mark.parametrize("columns", [{"pending": b"x" * 60}, {"pending_key_id": "key_gone"}, {"pending": b"newer"}])
+async def test_what_cannot_be_read_any_more_is_asked_for_again(lite: LinkSite, columns: dict):
+    """A key that was lost, or a row that another version of this service wrote while both were running."""
+    record = await lite.invite()
+    ann = await at_summary(lite, record)
+    if columns.get("pending") == b"newer":
+        sealed = lite.vault.seal(b'{"method": "telepathy"}', binding=bind_pending(record))
+        columns = {"pending": sealed.data, "pending_key_id": sealed.key_id}
+
+    async def spoil(session):
+        statement = update(LinkSessionRecord).where(col(LinkSessionRecord.id) == record.id)
+        await session.exec(statement.values(**columns))
+
+    await lite.database.run_transaction(spoil)
+    page = await ann.show()
+    assert (page.status_code, 'data-page="ways"' in page.text) == (200, True)
+    assert 'data-problem="changed"' in (await ann.act("projects", {"choice": "all"})).text
+    assert 'data-page="organization"' in (await ann.act("token", {"token": DEMO_TOKENS.admin})).text
 
 
 async def test_what_was_shown_is_what_is_linked(lite: LinkSite):

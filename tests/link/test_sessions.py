@@ -163,6 +163,14 @@ async def test_a_lost_connection_gets_a_session_like_its_last(sessions, admin, d
     assert [action for action, _ in await audited(database)] == ["link_session.create"] * 2
 
 
+async def test_a_session_that_is_about_to_end_is_no_invitation(sessions, admin, database, store, vault):
+    connection = await add_connection(store, vault, admin, "cust")
+    short = await sessions.create(admin, LinkSessionRequest(external_id="cust", expires_in=timedelta(minutes=5)))
+    made = await reauth(sessions, database, connection)
+    assert made.id != short.id
+    assert (await sessions.find_open(admin, "cust")).id == made.id
+
+
 async def test_a_connection_that_was_never_linked_by_page_gets_one_too(sessions, admin, database, store, vault):
     connection = await add_connection(store, vault, admin, "cust")
     made = await reauth(sessions, database, connection)
