@@ -8,16 +8,18 @@ import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
-from sqlmodel import SQLModel
+from sqlalchemy import Connection, bindparam, inspect, text
+from sqlmodel import SQLModel, col, select
 
 import service.connections.link_models
 import service.connections.models
 import service.journal
 import service.tenants.models
-from service.columns import now
+from service.columns import UtcDateTime, now
+from service.connections.models import ConnectionProblem, ConnectionRecord, CredentialRecord
 from service.db import HEAD, Database
 from service.errors import ConfigurationError
+from service.sentry.profiles import Profile
 from service.tenants.models import TenantRecord
 from tests.databases import PostgresServer
 
@@ -141,3 +143,50 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str):
 
 def test_the_newest_revision_is_known_without_alembic() -> None:
     assert ScriptDirectory("service/migrations").get_current_head() == HEAD
+
+
+async def test_what_was_linked_before_linking_by_page_stays_linked(empty_url: str):
+    database = Database(empty_url)
+    await database.migrate()
+    await database.downgrade("0001")
+    row = {
+        "tenant_id": "ten_1",
+        "name": "x",
+        "authentication": "user_token",
+        "scopes": "[]",
+        "control_origin": "https://sentry.io",
+        "api_origin": "https://us.sentry.io",
+        "organization_slug": "acme",
+        "organization_name": "Acme",
+        "at": now(),
+    }
+    insert = """
+        INSERT INTO connections (id, tenant_id, external_id, name, status, authentication, scopes, control_origin,
+            api_origin, organization_slug, organization_name, created_at, updated_at)
+        VALUES (:id, :tenant_id, :id, :name, :status, :authentication, :scopes, :control_origin, :api_origin,
+            :organization_slug, :organization_name, :at, :at)
+    """
+    async with database.session() as session:
+        connection = await session.connection()
+        at = bindparam("at", type_=UtcDateTime())
+        tenant = text("INSERT INTO tenants (id, name, created_at) VALUES ('ten_1', 'T', :at)").bindparams(at)
+        await connection.execute(tenant, {"at": now()})
+        for name, status in (("con_a", "active"), ("con_b", "unlinked")):
+            await connection.execute(text(insert).bindparams(at), row | {"id": name, "status": status})
+        credential = """
+            INSERT INTO credentials (connection_id, tenant_id, version, key_id, access_token, fingerprint, updated_at)
+            VALUES ('con_a', 'ten_1', 3, 'key_1', :sealed, 'f', :at)
+        """
+        await connection.execute(text(credential).bindparams(at), {"sealed": b"sealed", "at": row["at"]})
+        await session.commit()
+    await database.migrate()
+    async with database.session() as session:
+        found = list(await session.exec(select(ConnectionRecord).order_by(col(ConnectionRecord.id))))
+        stored = (await session.exec(select(CredentialRecord))).one()
+    assert [(each.profile, each.problem) for each in found] == [
+        (Profile.FULL, None),
+        (Profile.FULL, ConnectionProblem.UNLINKED),
+    ]
+    assert (stored.version, stored.access_token, stored.failures, stored.refresh_token) == (3, b"sealed", 0, None)
+    assert stored.refresh_after == row["at"], "it is looked at soon"
+    await database.dispose()

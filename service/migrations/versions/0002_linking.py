@@ -25,7 +25,7 @@ def upgrade() -> None:
         table.add_column(sa.Column("refresh_token", sa.LargeBinary()))
         table.add_column(sa.Column("refresh_after", _TIME))
         table.add_column(sa.Column("failures", sa.Integer()))
-    op.execute("UPDATE credentials SET failures = 0")
+    op.execute("UPDATE credentials SET failures = 0, refresh_after = updated_at")  # each is looked at soon
     with op.batch_alter_table("credentials") as table:
         table.alter_column("failures", existing_type=sa.Integer(), nullable=False)
     op.create_index("ix_credentials_refresh_key_id", "credentials", ["refresh_key_id"])
@@ -143,8 +143,8 @@ def _create_journal() -> None:
 
 
 def downgrade() -> None:
-    for table in ("audit_log", "events", "link_attempts", "link_sessions", "refresh_intents"):
-        op.drop_table(table)
+    for name in ("audit_log", "events", "link_attempts", "link_sessions", "refresh_intents"):
+        op.drop_table(name)
     op.drop_index("ix_credentials_refresh_after", "credentials")
     op.drop_index("ix_credentials_refresh_key_id", "credentials")
     with op.batch_alter_table("credentials") as table:
