@@ -41,6 +41,7 @@ from service.link.pages import Pages
 from service.link.problems import LinkProblem, SessionEnded, StepRefused, find_problem
 from service.link.records import find_status
 from service.link.rendering import Renderer
+from service.link.rules import is_loopback
 from service.link.step_pages import StepPages
 from service.link.steps import Steps, Turn
 from service.link.visits import Visit, Visits
@@ -310,6 +311,9 @@ def create_link_routes(
 ) -> Sequence[Route]:
     """The routes below ``/link``, for a service that people reach at ``public_url``."""
     public_url = public_url.rstrip("/")
+    url = urlsplit(public_url)
+    if url.scheme != "https" and not is_loopback(url.hostname or ""):
+        _log.warning("link_page_needs_https", public_url=public_url)  # browsers keep its cookies nowhere else
     visits, attempts, assets = Visits(database, vault), Attempts(database, keyring), Assets()
     flow = LinkFlow(visits, linker)
     oauth = OAuthWay(attempts, flow, client, clients, public_url=public_url)

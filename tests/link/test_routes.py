@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, update
 from starlette.requests import Request
+from structlog.testing import capture_logs
 
 from service.columns import now
 from service.connections.link_models import LinkAttemptRecord, LinkSessionRecord, LinkSessionStatus
@@ -430,6 +431,34 @@ async def test_below_a_path_every_address_begins_with_it(tmp_path, sandbox, sqli
     assert f'action="/sub/link/{record.id}/leave"' in page.text
     page = await ann.post(f"/link/{record.id}/oauth", {"client": lite.clients.oauth[0].client_id})
     assert "redirect_uri=https%3A%2F%2Fgraph.test%2Fsub%2Flink%2Foauth" in going_to(page)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "is_warned"),
+    [
+        ("https://graph.test/sub", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://localhost", False),
+        ("http://graph.test", True),
+        ("http://0.0.0.0:8000", True),
+    ],
+)
+async def test_an_operator_is_warned_of_an_address_at_which_no_browser_keeps_the_cookies(
+    lite: LinkSite, public_url: str, is_warned: bool
+):
+    services = lite.runtime.services
+    with capture_logs() as lines:
+        create_link_routes(
+            database=lite.database,
+            keyring=lite.runtime.keyring,
+            vault=lite.vault,
+            linker=services.linker,
+            accounts=services.accounts,
+            client=services.client,
+            clients=lite.clients,
+            public_url=public_url,
+        )
+    assert [line["event"] for line in lines] == ["link_page_needs_https"] * is_warned
 
 
 async def test_a_database_that_is_gone_is_a_page(tmp_path, lite: LinkSite):
