@@ -12,24 +12,32 @@
 ``SENTRY_TEST_PASSWORD``         the person's password
 
 Nothing is written to a real server, except where a login is given: then the tests of linking sign in as that person,
-make an OAuth application and an app of their own, install the app in the organization, and remove all of it at the end.
-The token must then have org:write and org:integrations, too.
+make an OAuth application and an app of their own, install the app in the organization and in another one of the
+person's, and remove all of it at the end. The token must then have org:write and org:integrations, too, and be that
+person's. With Chromium, they also link through a service of ours, by that Sentry's own pages; the server must reach
+this machine's loopback address, to which it sends the app's webhooks.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from service.sandbox.app import Sandbox, SandboxConfig, create_sandbox
 from service.sandbox.server import serve_in_thread
 from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, DEMO_PASSWORD, DEMO_TOKENS, Manner
+from tests.browser.conftest import browser, context, page, program, watch
 from tests.contract.linking import APP_REDIRECT, OTHER_REDIRECT, REDIRECT, Bench, Client
 from tests.contract.receiver import Receiver, receiving
 from tests.contract.registration import registered
 from tests.contract.server import Kind, Server
+from tests.contract.service import Service, serve_service
+
+__all__ = ["browser", "context", "page", "program", "watch"]
 
 _URL = os.environ.get("SENTRY_TEST_URL", "").rstrip("/")
 _TOKEN = os.environ.get("SENTRY_TEST_TOKEN", "")
@@ -110,7 +118,30 @@ def bench(request: pytest.FixtureRequest, server: Server, receiver: Receiver) ->
     sandbox.register_redirects(oauth=[REDIRECT, OTHER_REDIRECT], install=APP_REDIRECT, webhook=receiver.url)
     oauth = Client(DEMO_OAUTH_CLIENT.client_id, DEMO_OAUTH_CLIENT.client_secret)
     app = Client(DEMO_APP.client_id, DEMO_APP.client_secret, DEMO_APP.slug)
-    return Bench(server, sandbox.world.users[0].email, DEMO_PASSWORD, oauth, app, sandbox.expire)
+
+    def register(redirect_uris: Sequence[str], install: str, webhook: str) -> None:
+        sandbox.register_redirects(oauth=redirect_uris, install=install, webhook=webhook)
+
+    def withdraw() -> None:
+        world = sandbox.world
+        given = [token.value for token in world.tokens.values() if token.application in world.oauth_applications]
+        for value in given[:1]:
+            sandbox.revoke(value)
+
+    login = sandbox.world.users[0].email
+    return Bench(server, login, DEMO_PASSWORD, oauth, app, register, withdraw, sandbox.expire)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(bench: Bench, tmp_path: Path, sqlite_url: str, receiver: Receiver) -> AsyncIterator[Service]:
+    """Our own service on data of its own, registered with the server; the app's webhooks go elsewhere."""
+    async with serve_service(tmp_path, sqlite_url, bench) as served:
+        bench.register([REDIRECT, OTHER_REDIRECT, *served.redirect_uris], served.install_url, receiver.url)
+        bench.withdraw()
+        yield served
+        bench.register([REDIRECT, OTHER_REDIRECT], APP_REDIRECT, receiver.url)
+        for installation in bench.installations():
+            bench.uninstall(installation["uuid"])
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any
 
 import httpx
 
-from tests.contract.server import Server
+from tests.contract.server import TRUST, Server
 
 REDIRECT = "http://127.0.0.1:9199/callback"
 OTHER_REDIRECT = "http://127.0.0.1:9199/other"
@@ -98,15 +98,26 @@ class Browser:
         return answer
 
 
+def _unregistered(*_: object) -> None:
+    raise NotImplementedError("this bench has no clients of its own")
+
+
 @dataclass(frozen=True)
 class Bench:
-    """A server with a person and two clients of its own. ``expire`` ends an access token's life, where one can."""
+    """A server with a person and two clients of its own.
+
+    ``register`` says where the clients live from now on: the OAuth application's redirect URIs, the app's redirect and
+    webhook. ``withdraw`` takes back all that the person has approved to the OAuth application, and ends its tokens.
+    ``expire`` ends an access token's life, where one can.
+    """
 
     server: Server
     login: str
     password: str = field(repr=False)
     oauth: Client
     app: Client
+    register: Callable[[Sequence[str], str, str], None] = _unregistered
+    withdraw: Callable[[], None] = _unregistered
     expire: Callable[[str], None] | None = None
     _cookies: list[httpx.Cookies] = field(default_factory=list, repr=False)
 
@@ -114,7 +125,7 @@ class Bench:
         """A new browser; the person signs in once for all, for servers count the attempts."""
         # A fresh connection each time: some servers close idle ones without a word.
         limits = httpx.Limits(max_keepalive_connections=0)
-        browser = Browser(httpx.Client(base_url=self.server.url, timeout=60, limits=limits))
+        browser = Browser(httpx.Client(base_url=self.server.url, timeout=60, limits=limits, verify=TRUST))
         if signed_in and self._cookies:
             browser.http.cookies = httpx.Cookies(self._cookies[0])
         elif signed_in:
@@ -143,7 +154,7 @@ class Bench:
         """Asks the token endpoint as the OAuth application; None leaves a field out."""
         fields: dict[str, str | None] = {**self.oauth.secret, **form}
         sent = {name: value for name, value in fields.items() if value is not None}
-        return httpx.post(f"{self.server.url}/oauth/token/", data=sent, auth=auth, timeout=60)
+        return httpx.post(f"{self.server.url}/oauth/token/", data=sent, auth=auth, timeout=60, verify=TRUST)
 
     def exchange(self, code: str, auth: tuple[str, str] | None = None, /, **form: str | None) -> httpx.Response:
         """Exchanges an OAuth code; ``form`` replaces what is sent."""
@@ -167,13 +178,18 @@ class Bench:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self.server.ask(path, None, method=method, headers=headers | kwargs.pop("headers", {}), **kwargs)
 
-    def install(self) -> dict[str, Any]:
-        """Installs the app in the organization, by the API."""
-        path = self.server.organization_path("sentry-app-installations/")
+    def install(self, organization: str | None = None) -> dict[str, Any]:
+        """Installs the app in the organization, or in another one, by the API."""
+        path = f"organizations/{organization or self.server.organization}/sentry-app-installations/"
         response = self.server.ask(path, method="POST", json={"slug": self.app.slug})
         assert response.status_code == 200, response.text
         found: dict[str, Any] = response.json()
         return found
+
+    def installations(self, organization: str | None = None) -> list[dict[str, Any]]:
+        """Where the app is installed in the organization, or in another one: one, or none."""
+        rows = self.server.rows(f"organizations/{organization or self.server.organization}/sentry-app-installations/")
+        return [row for row in rows if row["app"]["slug"] == self.app.slug]
 
     def uninstall(self, installation_uuid: str) -> httpx.Response:
         """Uninstalls, by the API."""

@@ -1,7 +1,7 @@
 """Clients of one's own on a real server: made through a person's session as in a browser, and removed again."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import httpx
 from tests.contract.linking import APP_REDIRECT, OTHER_REDIRECT, REDIRECT, Bench, Browser, Client
 from tests.contract.server import Server
 
-APP_SCOPES = ["org:read", "member:read", "project:read"]
+APP_SCOPES = ["org:read", "member:read", "team:read", "project:read"]
 _NOBODY = Client("", "")
 
 
@@ -21,8 +21,16 @@ def registered(server: Server, login: str, password: str, webhook: str) -> Itera
     oauth = _create_oauth_application(browser)
     try:
         app = _create_app(server, webhook)
+
+        def register(redirect_uris: Sequence[str], install: str, webhook: str) -> None:
+            _register_redirects(browser, oauth, redirect_uris)
+            changed = server.ask(
+                f"sentry-apps/{app.slug}/", method="PUT", json={"redirectUrl": install, "webhookUrl": webhook}
+            )
+            assert changed.status_code == 200, changed.text
+
         try:
-            yield Bench(server, login, password, oauth, app)
+            yield Bench(server, login, password, oauth, app, register, lambda: _withdraw(browser, oauth))
         finally:
             _call(browser, "DELETE", f"sentry-apps/{app.slug}/", 204)
     finally:
@@ -39,9 +47,20 @@ def _call(browser: Browser, method: str, path: str, status: int, body: Any = Non
 
 def _create_oauth_application(browser: Browser) -> Client:
     made = _call(browser, "POST", "api-applications/", 201, {}).json()
-    changes = {"name": "Contract tests", "redirectUris": [REDIRECT, OTHER_REDIRECT]}
-    _call(browser, "PUT", f"api-applications/{made['id']}/", 200, changes)
-    return Client(made["clientID"], made["clientSecret"])
+    client = Client(made["clientID"], made["clientSecret"])
+    _register_redirects(browser, client, [REDIRECT, OTHER_REDIRECT])
+    return client
+
+
+def _register_redirects(browser: Browser, client: Client, redirect_uris: Sequence[str]) -> None:
+    changes = {"name": "Contract tests", "redirectUris": list(redirect_uris)}
+    _call(browser, "PUT", f"api-applications/{client.client_id}/", 200, changes)
+
+
+def _withdraw(browser: Browser, client: Client) -> None:
+    for approved in _call(browser, "GET", "api-authorizations/", 200).json():
+        if (approved["application"] or {}).get("clientID") == client.client_id:
+            _call(browser, "DELETE", "api-authorizations/", 204, {"authorization": approved["id"]})
 
 
 def _create_app(server: Server, webhook: str) -> Client:
