@@ -32,6 +32,7 @@ from service.errors import BadInput, Conflict, NotFound
 from service.ids import is_connection_id
 from service.journal import EventType, note_audit, note_event
 from service.sentry.profiles import Profile
+from service.tasks import Coalescer
 from service.tenants.caller import Caller, Role
 from service.tenants.models import TenantRecord
 
@@ -62,6 +63,7 @@ class ConnectionStore:
     def __init__(self, database: Database, cache: ConnectionCache | None = None) -> None:
         self._database = database
         self._cache = cache or ConnectionCache()
+        self._loads: Coalescer[tuple[Caller, str, int], list[Linked]] = Coalescer()
 
     async def get_many(self, caller: Caller, ids: Iterable[str]) -> dict[str, ConnectionRecord]:
         """The connections of these ids, without those that are missing or not the caller's."""
@@ -83,7 +85,13 @@ class ConnectionStore:
         """A connection with its sealed credential; ``fresh`` reads past the cache. Raises :class:`NotFound`."""
         linked = None if fresh else _seen(caller, self._cache.get(caller.tenant_id, connection_id))
         if linked is None and is_connection_id(connection_id):
-            loaded = await self._load(caller, col(ConnectionRecord.id) == connection_id)
+
+            def load() -> Awaitable[list[Linked]]:
+                return self._load(caller, col(ConnectionRecord.id) == connection_id)
+
+            # Once for all who miss it in the cache at once, but for who comes after a write of ours.
+            key = (caller, connection_id, self._cache.writes)
+            loaded = await (load() if fresh else self._loads.run(key, load))
             linked = loaded[0] if loaded else None
         if linked is None:
             raise no_such_connection()

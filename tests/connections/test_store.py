@@ -374,6 +374,30 @@ async def test_a_cached_connection_needs_no_database(store, vault, admin, databa
     assert (await store.get_linked(admin, connection.id)).connection.id == connection.id
 
 
+async def test_who_misses_it_in_the_cache_at_once_shares_a_reading_and_what_it_shows_is_their_own(
+    store, vault, admin, stranger
+):
+    connection = await add_connection(store, vault, admin)
+    found = await asyncio.gather(
+        *(store.get_linked(admin, connection.id) for _ in range(50)),
+        *(store.get_linked(stranger, connection.id) for _ in range(50)),
+        return_exceptions=True,
+    )
+    assert len({id(each) for each in found[:50]}) == 1
+    assert {type(each) for each in found[50:]} == {NotFound}
+
+
+async def test_what_was_just_written_is_read_whatever_reading_is_under_way(store, vault, admin):
+    connection = await add_connection(store, vault, admin)
+    for number in range(20):
+        store._cache.forget(connection)
+        earlier = asyncio.create_task(store.get_linked(admin, connection.id))
+        await asyncio.sleep(0)
+        await store.update(admin, connection.id, name=f"name {number}")
+        assert (await store.get_linked(admin, connection.id)).connection.name == f"name {number}"
+        await earlier
+
+
 async def test_what_was_read_before_a_write_is_not_remembered(store, vault, admin):
     connection = await add_connection(store, vault, admin)
     linked = await store.get_linked(admin, connection.id)

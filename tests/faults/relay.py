@@ -11,13 +11,19 @@ from tests.tcp import answering
 
 @dataclass
 class Stop:
-    """Requests with a mark wait where they are until ``passes`` is set; then ``keeps_answer`` keeps what comes back."""
+    """A request with a mark waits where it is until it passes; then ``keeps_answer`` keeps what comes back."""
 
     mark: bytes
     keeps_answer: bool
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     passes: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    is_dropped: bool = False
+
+    def drop(self) -> None:
+        """Never let it arrive."""
+        self.is_dropped = True
+        self.passes.set()
 
 
 class Relay:
@@ -55,7 +61,8 @@ class Relay:
                     stopped.append(found)
                     found.arrived.set()
                     await found.passes.wait()
-                back.write(data)
+                if found is None or not found.is_dropped:
+                    back.write(data)
             back.close()
 
         async def return_() -> None:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,13 +38,17 @@ WITHIN = 60.0
 
 @dataclass
 class Wounded:
-    """A connection whose refresh a kill broke off. ``healed`` is how long it took, in seconds."""
+    """A connection whose refresh a kill broke off. ``healed`` is how long it took, in seconds.
+
+    ``is_again``: it was not healed yet at the next kill, which may have broken off what would have healed it.
+    """
 
     linked: Linked
     version: int
     point: Point
     killed: float
     healed: float | None = None
+    is_again: bool = False
     outcome: str = ""
 
 
@@ -168,6 +171,8 @@ async def kill_at(point: Point, given: Refreshing, relay: Relay, replica: Replic
         await replica.process.wait()
     if point == "before it is sent":
         assert set(old) <= set(tokens)
+        for stop in stops:
+            stop.drop()
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
@@ -189,6 +194,8 @@ async def test_no_connection_is_silently_dead(database_url: str, tmp_path: Path,
                     await ward.until_healed(app.connection.id)
                     linked = [await bench.link_oauth(), await bench.read(app.connection.id)]
                     await kill_at(point, given, relay, replica, linked)
+                for wounded in ward.wounded:
+                    wounded.is_again |= wounded.healed is None
                 for each in linked:
                     assert each.credential is not None
                     ward.wounded.append(Wounded(each, each.credential.version, point, time.monotonic()))
@@ -200,14 +207,8 @@ async def test_no_connection_is_silently_dead(database_url: str, tmp_path: Path,
         took = [each.healed for each in ward.wounded if each.healed is not None]
         assert len(took) == len(ward.wounded) == KILLS * len(POINTS) * 2
         assert max(took) < WITHIN, sorted(took)
-        outcomes = Counter(
-            (each.point, each.linked.connection.authentication.value, each.outcome) for each in ward.wounded
-        )
-        assert outcomes == {
-            ("before it is sent", "oauth_token", "refreshed"): KILLS,
-            ("before it is sent", "app_token", "refreshed"): KILLS,
-            ("after Sentry rotated", "oauth_token", "needs a new link"): KILLS,
-            ("after Sentry rotated", "app_token", "refreshed"): KILLS,
-            ("before it is committed", "oauth_token", "needs a new link"): KILLS,
-            ("before it is committed", "app_token", "refreshed"): KILLS,
-        }
+        for wounded in ward.wounded:
+            is_app = wounded.linked.connection.installation_id is not None
+            is_expected = not is_app and wounded.point != "before it is sent"
+            is_lost = wounded.outcome == "needs a new link"
+            assert is_lost == is_expected or (wounded.is_again and not is_app), wounded

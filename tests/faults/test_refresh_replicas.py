@@ -6,11 +6,10 @@ tasks inside of one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
+import aiohttp
 
 from service.connections.cache import Linked
 from service.connections.keyring import Keyring
@@ -20,7 +19,7 @@ from service.sandbox.app import Sandbox
 from service.sentry.origin import Origin
 from tests.connections.factory import add_tenant
 from tests.connections.refreshable import Bench
-from tests.faults.refreshing import Refreshing, prepare_refreshing
+from tests.faults.refreshing import prepare_refreshing
 from tests.faults.replicas import Replica
 from tests.scale import scaled
 from tests.serving import free_port
@@ -31,17 +30,14 @@ TASKS = scaled(test=100, soak=1000)
 ROUNDS = scaled(test=3, soak=25)
 
 
-@asynccontextmanager
-async def asked_by_many(replica: Replica) -> AsyncIterator[Replica]:
-    """The same replica, over as many connections as there are callers."""
-    http = httpx.AsyncClient(
-        base_url=replica.http.base_url,
-        headers=replica.http.headers,
-        timeout=120,
-        limits=httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS),
-    )
-    async with http:
-        yield Replica(replica.process, http)
+async def call(http: aiohttp.ClientSession, replica: Replica, linked: Linked, number: int) -> int:
+    """The status of the answer to a call through the streaming proxy, over a connection of its own."""
+    path = f"/proxy/{linked.connection.id}/api/0/organizations/{linked.connection.organization_slug}/projects/"
+    headers = {"authorization": replica.http.headers["authorization"]}
+    url = str(replica.http.base_url).rstrip("/") + path
+    async with http.get(url, params={"query": str(number)}, headers=headers) as answer:
+        await answer.read()
+        return answer.status
 
 
 async def kill_token(bench: Bench, linked: Linked) -> None:
@@ -65,13 +61,14 @@ async def test_replicas_refresh_once_for_all_their_callers(postgres_url: str, tm
         given = await stack.enter_async_context(preparing)
         bench = given.bench
         starting = [stack.enter_async_context(given.service.replica(free_port())) for _ in range(PROCESSES)]
-        started = await asyncio.gather(*starting)
-        replicas = [await stack.enter_async_context(asked_by_many(replica)) for replica in started]
+        replicas = await asyncio.gather(*starting)
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         accounts = [await bench.link_oauth(), await bench.link_app()]
         for number in range(ROUNDS):
             linked = accounts[number % len(accounts)]
             await kill_token(bench, linked)
-            calls = [Refreshing.call(replica, linked, caller) for caller in range(CALLERS) for replica in replicas]
+            calls = [call(http, replica, linked, caller) for caller in range(CALLERS) for replica in replicas]
             await check_round(bench, linked, number, await asyncio.gather(*calls))
         versions = sum([await bench.version(each) for each in accounts])
         assert versions == ROUNDS + len(accounts)
