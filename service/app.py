@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
@@ -50,6 +51,7 @@ from service.schema.cursors import CursorCodec
 from service.schema.graphiql.demo_key import create_demo_key_route
 from service.schema.graphiql.page import create_graphiql
 from service.schema.prepared import PREPARED
+from service.sentry.ca import parse_ca
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
 from service.sentry.installations import SentryApp
@@ -194,6 +196,7 @@ class Runtime:
         try:
             await self.services.proxy.idempotency.purge()
             await self.services.link_sessions.purge()
+            await self.services.journal.purge(self.settings.audit_days)
         except StorageUnavailable as error:
             _log.warning("rows_not_purged", error=error.message)
 
@@ -201,7 +204,10 @@ class Runtime:
 def _build_clients(settings: Settings) -> Clients:
     oauth = [
         OAuthClient(
-            _parse_client_origin("OAUTH_CLIENTS", each.origin), each.client_id, each.client_secret.get_secret_value()
+            origin=_parse_client_origin("OAUTH_CLIENTS", each.origin),
+            client_id=each.client_id,
+            client_secret=each.client_secret.get_secret_value(),
+            ca=_read_ca("OAUTH_CLIENTS", each.ca_file),
         )
         for each in settings.oauth_clients
     ]
@@ -213,6 +219,7 @@ def _build_clients(settings: Settings) -> Clients:
             client_secret=each.client_secret.get_secret_value(),
             previous_client_secret=_reveal(each.previous_client_secret),
             verify_install=each.verify_install,
+            ca=_read_ca("SENTRY_APPS", each.ca_file),
         )
         for each in settings.sentry_apps
     ]
@@ -221,6 +228,15 @@ def _build_clients(settings: Settings) -> Clients:
 
 def _reveal(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
+
+
+def _read_ca(setting: str, path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return parse_ca(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, BadInput):
+        raise ConfigurationError(f"SENTRY_GRAPH_{setting}: `ca_file` {path} is no PEM file of certificates") from None
 
 
 def _parse_client_origin(setting: str, text: str) -> Origin:

@@ -8,10 +8,10 @@ import contextlib
 import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Index
+from sqlalchemy import Index, delete
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -137,6 +137,15 @@ class Journal:
 
         with contextlib.suppress(IntegrityError):
             await self._database.run_transaction(work)
+
+    async def purge(self, days: int) -> None:
+        """Forget entries of the audit log that are older."""
+
+        async def work(session: AsyncSession) -> None:
+            until = now() - timedelta(days=days)
+            await session.exec(delete(AuditRecord).where(col(AuditRecord.created_at) < until))
+
+        await self._database.run_transaction(work)
 
     async def page_audit(
         self,

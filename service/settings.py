@@ -73,6 +73,9 @@ class OAuthClientSettings(BaseModel):
     origin: str = Field(default="https://sentry.io", description="The Sentry that it is registered at.")
     client_id: str = Field(pattern=_CLIENT_ID, description="The application's client id.")
     client_secret: SecretStr = Field(min_length=1, description="Its client secret.")
+    ca_file: Path | None = Field(
+        default=None, description="A PEM file with that Sentry's certificate authority, where it has a private one."
+    )
 
 
 class SentryAppSettings(OAuthClientSettings):
@@ -130,6 +133,8 @@ class Settings(BaseSettings):
     jwt_issuers: tuple[JwtIssuer, ...] = Field(
         default=(), description="Issuers of bearer JWTs, as a JSON list of objects."
     )
+
+    audit_days: int = Field(default=365, ge=1, le=36500, description="How long entries of the audit log are kept.")
 
     # --- linking ---
     oauth_clients: tuple[OAuthClientSettings, ...] = Field(
@@ -238,13 +243,17 @@ class Settings(BaseSettings):
             raise ValueError("list each issuer once")
         return value
 
+    @field_validator("oauth_clients", "sentry_apps")
+    @classmethod
+    def _clients_differ(cls, value: tuple[OAuthClientSettings, ...]) -> tuple[OAuthClientSettings, ...]:
+        if len({client.client_id for client in value}) < len(value):
+            raise ValueError("list each client_id once")
+        return value
+
     @model_validator(mode="after")
-    def _clients_differ(self) -> Self:
-        for name, clients in (("oauth_clients", self.oauth_clients), ("sentry_apps", self.sentry_apps)):
-            if len({client.client_id for client in clients}) < len(clients):
-                raise ValueError(f"{name}: list each client_id once")
+    def _clients_have_somewhere_to_return_to(self) -> Self:
         if (self.oauth_clients or self.sentry_apps) and self.public_url is None:
-            raise ValueError("oauth_clients and sentry_apps need public_url, which Sentry sends people back to")
+            raise ValueError(f"{PREFIX}PUBLIC_URL: set it, too: Sentry sends people back there after they agreed")
         return self
 
     @property
@@ -271,15 +280,18 @@ def read_settings(**overrides: Any) -> Settings:
         raise ConfigurationError(f"{PREFIX}{name.upper()}: not valid JSON") from None
     except ValidationError as error:
         lines = [
-            f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+            _variable(problem["loc"]) + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors(include_input=False)
         ]
         raise ConfigurationError("\n".join(lines)) from None
 
 
 def _variable(location: tuple[int | str, ...]) -> str:
-    first, *rest = location or ("settings",)
-    return PREFIX + str(first).upper() + "".join(f".{part}" for part in rest)
+    """What a message begins with; one about several settings names them itself."""
+    if not location:
+        return ""
+    first, *rest = location
+    return PREFIX + str(first).upper() + "".join(f".{part}" for part in rest) + ": "
 
 
 def _is_web_address(text: str) -> bool:

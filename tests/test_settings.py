@@ -140,3 +140,40 @@ def test_secrets_are_not_printed():
     for text in (repr(settings), str(settings), f"{settings}"):
         assert "hunter2" not in text
         assert "port=8000" in text
+
+
+def test_the_clients_that_customers_link_by_are_read_and_never_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SENTRY_GRAPH_PUBLIC_URL", "https://graph.example")
+    monkeypatch.setenv("SENTRY_GRAPH_OAUTH_CLIENTS", json.dumps([{"client_id": "one", "client_secret": "hush-hush"}]))
+    app = {"client_id": "two", "client_secret": "hush-hush", "slug": "acme-graph"}
+    monkeypatch.setenv("SENTRY_GRAPH_SENTRY_APPS", json.dumps([app]))
+    settings = read_settings()
+    assert settings.oauth_clients[0].origin == "https://sentry.io"
+    assert settings.sentry_apps[0].verify_install
+    assert settings.oauth_clients[0].client_secret.get_secret_value() == "hush-hush"
+    assert "hush-hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("OAUTH_CLIENTS", [{"client_id": "one/two", "client_secret": "hush-hush"}], "OAUTH_CLIENTS.0.client_id"),
+        ("OAUTH_CLIENTS", [{"client_id": "one", "client_secret": ""}], "OAUTH_CLIENTS.0.client_secret"),
+        ("OAUTH_CLIENTS", [{"client_id": "one", "client_secret": "hush-hush"}] * 2, "OAUTH_CLIENTS: list each client_id once"),
+        ("SENTRY_APPS", [{"client_id": "one", "client_secret": "hush-hush", "slug": "A b"}], "SENTRY_APPS.0.slug"),
+    ],
+)
+def test_wrong_clients_are_told_without_their_secret(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: Any, reason: str
+):
+    monkeypatch.setenv("SENTRY_GRAPH_PUBLIC_URL", "https://graph.example")
+    monkeypatch.setenv(f"SENTRY_GRAPH_{name}", json.dumps(value))
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        read_settings()
+    assert "hush-hush" not in caught.value.message
+
+
+def test_clients_need_an_address_that_sentry_sends_people_back_to(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SENTRY_GRAPH_OAUTH_CLIENTS", json.dumps([{"client_id": "one", "client_secret": "hush-hush"}]))
+    with pytest.raises(ConfigurationError, match="^SENTRY_GRAPH_PUBLIC_URL: set it"):
+        read_settings()

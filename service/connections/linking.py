@@ -200,7 +200,8 @@ class Linker:
             raise UpstreamTimeout("Sentry answers too slowly.") from None
 
     def _begin(self, tenant_id: str, request: LinkRequest) -> tuple[Discovery, Account]:
-        if request.ca_certificate is not None and not self._private_ca:
+        is_pasted = request.client_id is None  # else the operator's client brings its own authority
+        if request.ca_certificate is not None and is_pasted and not self._private_ca:
             raise LinkRefused(
                 "This service does not take CA certificates of connections.",
                 cure="Ask its operator to set SENTRY_GRAPH_PRIVATE_CA, or to trust the authority on its machines.",

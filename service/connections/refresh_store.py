@@ -323,13 +323,25 @@ class RefreshStore:
     async def _note(
         self, session: AsyncSession, linked: Linked, problem: ConnectionProblem, clock: datetime, *, action: str
     ) -> datetime | None:
-        """Write a problem down; a connection that it stops gets an event. When it is tried again."""
+        """Write a problem down; a connection that it stops gets an event. When it is tried again.
+
+        The audit log tells of a problem when it begins: repeating it for ever would fill the database.
+        """
         connection, credential = linked.connection, linked.credential
         assert credential is not None  # noqa: S101 - it was just read
         credential.failures += 1
         credential.refresh_after = plan_retry(clock, problem, credential.failures)
         was_active = connection.status is ConnectionStatus.ACTIVE
         if connection.problem is not problem:
+            note_audit(
+                session,
+                action,
+                connection.tenant_id,
+                actor=ACTOR,
+                connection_id=connection.id,
+                outcome=Outcome.FAILED,
+                details={"problem": problem.value},
+            )
             connection.problem = problem
             connection.status_reason = explain(problem).reason
             connection.updated_at = now()
@@ -338,15 +350,6 @@ class RefreshStore:
             link_session = await self._on_needs_reauth(session, connection)
             data = {"problem": problem.value, "linkSessionId": link_session and link_session.id}
             note_event(session, EventType.NEEDS_REAUTH, connection.tenant_id, connection.id, data)
-        note_audit(
-            session,
-            action,
-            connection.tenant_id,
-            actor=ACTOR,
-            connection_id=connection.id,
-            outcome=Outcome.FAILED,
-            details={"problem": problem.value},
-        )
         return credential.refresh_after
 
 

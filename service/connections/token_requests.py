@@ -63,7 +63,6 @@ class TokenRequests:
             client,
             tenant_id=connection.tenant_id,
             refresh_token=refresh_token,
-            ca=connection.ca_certificate,
         )
 
     async def judge(self, claim: Claim, error: ServiceError) -> Failure:
@@ -164,7 +163,6 @@ class TokenRequests:
                 tenant_id=connection.tenant_id,
                 installation_id=installation_id,
                 refresh_token=refresh_token,
-                ca=connection.ca_certificate,
             )
         except GrantRefused as error:
             if refused is not None and error.problem is GrantProblem.INVALID_GRANT:
@@ -182,7 +180,6 @@ class TokenRequests:
                     app,
                     tenant_id=connection.tenant_id,
                     installation_id=installation_id,
-                    ca=connection.ca_certificate,
                 )
             except GrantRefused:
                 skew = self._client.clock_skew(app.origin) or 0.0

@@ -226,6 +226,7 @@ def _pend(app: SentryApp, grant: Grant, installation_id: str, *, announced: str 
         kind=CredentialKind.APP_TOKEN,
         origin=app.origin.url,
         client_id=app.client_id,
+        ca=app.ca,
         installation_id=installation_id,
         announced=announced,
     )

