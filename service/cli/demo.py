@@ -24,6 +24,7 @@ from service.tenants.caller import Caller, Role
 
 _TENANT = "demo"
 _KEY_NAME = "GraphiQL of the demo"
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 SandboxManner = Annotated[
     Manner, typer.Option("--sandbox", help="How the stand-in Sentry behaves: as the newest server or as 23.7.")
@@ -54,7 +55,8 @@ def _serve_sandbox(sandbox: Sandbox, port: int) -> Iterator[None]:
 
 def _add_sandbox(settings: Settings, sandbox: Sandbox) -> Settings:
     """The settings with the stand-in Sentry's clients beside the operator's own."""
-    public_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+    host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host  # cookies of the page need a loopback address
+    public_url = settings.public_url or f"http://{host}:{settings.port}"
     client = OAuthClientSettings(
         origin=sandbox.url,
         client_id=DEMO_OAUTH_CLIENT.client_id,
