@@ -37,7 +37,6 @@ from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
 from service.journal import Journal
 from service.last_used import LastUsed
-from service.link.routes import create_link_routes
 from service.link.sessions import LinkSessions
 from service.operations.health import ReadinessProbe, check_disk, create_health_routes, remember
 from service.operations.metrics import create_metrics_route
@@ -299,6 +298,8 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
         )
     )
     if settings.public_url is not None:
+        from service.link.routes import create_link_routes  # noqa: PLC0415 - brings a template engine along
+
         routes += create_link_routes(
             database=runtime.database,
             keyring=runtime.keyring,
