@@ -2,21 +2,27 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import Engine, event
 
+_is_counted = ContextVar("is_counted", default=False)
+
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """The SQL that any engine of the process sends meanwhile."""
+    """The SQL that is sent meanwhile by what the block begins; what the service does by itself is not counted."""
     sent: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
+        if _is_counted.get():
+            sent.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
+    token = _is_counted.set(True)
     try:
         yield sent
     finally:
+        _is_counted.reset(token)
         event.remove(Engine, "before_cursor_execute", note)
