@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tenacity import RetryCallState, Retrying, wait_random_exponential
+from tenacity import wait_random_exponential
 
 from service.connections.models import ConnectionProblem
 from service.errors import (
@@ -14,6 +14,7 @@ from service.errors import (
     UpstreamNotFound,
     UpstreamUnauthorized,
 )
+from service.sentry.retry import draw_wait
 
 EXPIRY_MARGIN = timedelta(seconds=60)
 """A token that expires within this time is not used any more where another one can be had."""
@@ -125,9 +126,7 @@ def plan_retry(clock: datetime, problem: ConnectionProblem, failures: int) -> da
 
 def backoff(failures: int) -> float:
     """Seconds to wait after so many failures in a row."""
-    state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
-    state.attempt_number = max(1, failures)
-    return _BACKOFF(state)
+    return draw_wait(_BACKOFF, max(1, failures))
 
 
 def needs_refresh(expires: datetime | None, clock: datetime) -> bool:

@@ -8,11 +8,13 @@ from sqlmodel import col, select
 
 from service.columns import now
 from service.connections.accounts import AccountSource
+from service.connections.cache import Linked
 from service.connections.clients import Clients
 from service.connections.installations import is_taken_from
 from service.connections.link_models import LinkMethod, LinkSessionRecord
 from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialKind, CredentialRecord
-from service.connections.vault import Sealed, Vault, bind_refresh_token
+from service.connections.stored import open_refresh_token
+from service.connections.vault import Vault
 from service.db import Database
 from service.errors import BadInput, GrantProblem, GrantRefused, ServiceError
 from service.link.attempts import Attempts, Claim
@@ -202,12 +204,11 @@ class InstallWay:
         except GrantRefused as error:
             # A connection that still works is refreshing by that token itself, and would lose it.
             is_idle = connection.status is ConnectionStatus.NEEDS_REAUTH
-            if error.problem is not GrantProblem.UNSUPPORTED or credential is None or not is_idle:
+            if error.problem is not GrantProblem.UNSUPPORTED or not is_idle:
                 raise
-            if credential.refresh_token is None or credential.refresh_key_id is None:
+            token = open_refresh_token(self._vault, Linked(connection, credential))
+            if token is None:
                 raise
-        sealed = Sealed(credential.refresh_key_id, credential.refresh_token)
-        token = self._vault.open(sealed, bind_refresh_token(connection)).decode()
         return await refresh_installation_grant(self._sentry, app, refresh_token=token, **options)
 
     async def _read_credential(self, connection: ConnectionRecord) -> CredentialRecord | None:

@@ -105,10 +105,14 @@ def _parse_date(text: str) -> float | None:
 
 
 def _backoff(attempt: int) -> float:
-    """Full jitter: anything between nothing and a doubling bound."""
+    return draw_wait(_BACKOFF, attempt)
+
+
+def draw_wait(backoff: wait_random_exponential, attempt: int) -> float:
+    """Seconds to wait after so many attempts, with full jitter: anything between nothing and a doubling bound."""
     state = RetryCallState(retry_object=Retrying(), fn=None, args=(), kwargs={})
     state.attempt_number = attempt
-    return _BACKOFF(state)
+    return backoff(state)
 
 
 class RetryBudget:
