@@ -25,7 +25,7 @@ from service.connections.models import (
 )
 from service.connections.problems import explain
 from service.connections.refresh_rules import CONFIRM_AFTER, LOST, Failure, is_ripe, plan_refresh, plan_retry
-from service.connections.stored import is_refreshable
+from service.connections.stored import is_refreshable, put_token
 from service.db import Database
 from service.journal import EventType, Outcome, note_audit, note_event
 
@@ -170,8 +170,7 @@ class RefreshStore:
                 return linked
             connection, credential = linked.connection, linked.credential
             clock = await self._database.read_clock(session)
-            _store_token(connection, credential, seal(connection, clock), clock)
-            credential.version += 1
+            put_token(connection, credential, seal(connection, clock), clock)
             connection.scopes = scopes or connection.scopes
             if connection.status is ConnectionStatus.ACTIVE:
                 _clear_problem(connection)
@@ -351,22 +350,6 @@ class RefreshStore:
             data = {"problem": problem.value, "linkSessionId": link_session and link_session.id}
             note_event(session, EventType.NEEDS_REAUTH, connection.tenant_id, connection.id, data)
         return credential.refresh_after
-
-
-def _store_token(
-    connection: ConnectionRecord, credential: CredentialRecord, token: SealedToken, clock: datetime
-) -> None:
-    credential.key_id, credential.access_token = token.sealed.key_id, token.sealed.data
-    credential.fingerprint = token.fingerprint
-    credential.client_id = token.client_id
-    credential.refresh_key_id = None if token.refresh is None else token.refresh.key_id
-    credential.refresh_token = None if token.refresh is None else token.refresh.data
-    credential.failures = 0
-    credential.updated_at = clock
-    connection.expires_at = token.expires_at
-    credential.refresh_after = plan_refresh(
-        clock, token.expires_at, is_refreshable=is_refreshable(Linked(connection, credential))
-    )
 
 
 def _revive(session: AsyncSession, connection: ConnectionRecord) -> None:

@@ -24,8 +24,7 @@ from service.connections.models import (
     is_credential_of_connection,
 )
 from service.connections.problems import explain
-from service.connections.refresh_rules import plan_refresh
-from service.connections.stored import is_refreshable
+from service.connections.stored import put_token
 from service.connections.visibility import check_text, is_clean, is_visible, no_such_connection, storable, visible
 from service.db import Database
 from service.errors import BadInput, Conflict, NotFound
@@ -335,23 +334,17 @@ async def _store_credential(
     # Locked, or it could be sealed anew between being read and being written.
     stored = await session.get(CredentialRecord, connection.id, with_for_update=True)
     await _end_refresh(session, connection)
-    connection.expires_at = token.expires_at
-    credential = CredentialRecord(
+    credential = stored or CredentialRecord(
         connection_id=connection.id,
         tenant_id=connection.tenant_id,
-        version=stored.version + 1 if stored is not None else 1,
+        version=0,
         key_id=token.sealed.key_id,
         access_token=token.sealed.data,
         fingerprint=token.fingerprint,
-        client_id=token.client_id,
-        refresh_key_id=token.refresh.key_id if token.refresh else None,
-        refresh_token=token.refresh.data if token.refresh else None,
-        updated_at=connection.updated_at,
+        updated_at=clock,
     )
-    credential.refresh_after = plan_refresh(
-        clock, token.expires_at, is_refreshable=is_refreshable(Linked(connection, credential))
-    )
-    await session.merge(credential)
+    put_token(connection, credential, token, clock)
+    session.add(credential)
 
 
 async def _end_refresh(session: AsyncSession, connection: ConnectionRecord) -> None:

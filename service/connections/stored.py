@@ -1,10 +1,13 @@
 """From stored rows to what the Sentry client calls with: an account, and tokens out of the vault."""
 
+from datetime import datetime
 from functools import lru_cache
 
 from service.connections.cache import Linked
+from service.connections.link_rules import SealedToken
 from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialKind, CredentialRecord
 from service.connections.problems import explain
+from service.connections.refresh_rules import plan_refresh
 from service.connections.vault import Sealed, Vault, bind_refresh_token, bind_token
 from service.errors import NeedsReauth, UpstreamUnauthorized
 from service.sentry.account import Account, Token, TokenSource
@@ -61,6 +64,22 @@ def open_refresh_token(vault: Vault, linked: Linked) -> str | None:
         return None
     sealed = Sealed(credential.refresh_key_id, credential.refresh_token)
     return vault.open(sealed, bind_refresh_token(linked.connection)).decode()
+
+
+def put_token(connection: ConnectionRecord, credential: CredentialRecord, token: SealedToken, clock: datetime) -> None:
+    """Put a token into the rows that it is sealed for, as the next version. ``clock`` is the database's."""
+    credential.version += 1
+    credential.key_id, credential.access_token = token.sealed.key_id, token.sealed.data
+    credential.fingerprint = token.fingerprint
+    credential.client_id = token.client_id
+    credential.refresh_key_id = None if token.refresh is None else token.refresh.key_id
+    credential.refresh_token = None if token.refresh is None else token.refresh.data
+    credential.failures = 0
+    credential.updated_at = clock
+    connection.expires_at = token.expires_at
+    credential.refresh_after = plan_refresh(
+        clock, token.expires_at, is_refreshable=is_refreshable(Linked(connection, credential))
+    )
 
 
 def is_refreshable(linked: Linked) -> bool:
