@@ -21,6 +21,11 @@ class Customer:
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name)
 
+    async def leave_by(self, way: Locator) -> None:
+        """Click what leads to another page, and wait until this one is left: its parts are not the next one's."""
+        async with self.page.expect_navigation():
+            await way.click()
+
     async def see(self, title: str) -> None:
         """Wait for the page with this heading, and look it over: nothing has to be scrolled sideways."""
         await expect(self.page.get_by_role("heading", level=1, name=title)).to_be_visible()
@@ -35,7 +40,7 @@ class Customer:
     async def start(self, url: str) -> None:
         await self.page.goto(url)
         await self.see("asks you to link Sentry")
-        await self.button("Start").click()
+        await self.leave_by(self.button("Start"))
 
     async def begin_oauth(self) -> None:
         await self.see("How do you want to link Sentry?")
@@ -47,10 +52,10 @@ class Customer:
 
     async def paste(self, token: str) -> None:
         if await self.page.get_by_role("link", name="Paste a token").count():
-            await self.page.get_by_role("link", name="Paste a token").click()
+            await self.leave_by(self.page.get_by_role("link", name="Paste a token"))
         await self.see("Paste a token")
         await self.page.get_by_label("Token", exact=True).fill(token)
-        await self.button("Check the token").click()
+        await self.leave_by(self.button("Check the token"))
 
     async def choose_organization(self, name: str = "Lumen Labs") -> None:
         await self.see("Which organization?")
