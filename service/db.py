@@ -24,6 +24,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from service.announcements import Announcer, Hear
 from service.columns import now
 from service.engines import create_postgres_engine, create_sqlite_engine, find_sqlite_path
 from service.errors import ConfigurationError, StorageOutcomeUnknown, StorageUnavailable
@@ -50,6 +51,7 @@ class Database:
         self._url = url
         self._path = find_sqlite_path(url) if url.startswith("sqlite:") else None
         self._engine = self._create_engine()
+        self._announcer = Announcer(None if self._path else url)
         self._sessions = async_sessionmaker(self._engine, class_=AsyncSession, expire_on_commit=False)
 
     @property
@@ -80,15 +82,18 @@ class Database:
                     if self._path:
                         await (await session.connection()).exec_driver_sql("BEGIN IMMEDIATE")
                     result = await work(session)
+                    await self._announcer.send(session)
                     await session.commit()
+                    self._announcer.tell(session)
         return result
 
     async def read_clock(self, session: AsyncSession) -> datetime:
         """The database's present time, the same for all replicas. SQLite's is this machine's."""
-        if self._path:
-            return now()
-        clock: datetime = await (await session.connection()).scalar(text("SELECT clock_timestamp()"))
-        return clock
+        return await read_clock(session)
+
+    def hearing(self, hear: Hear) -> contextlib.AbstractAsyncContextManager[None]:
+        """Call ``hear`` with each topic that was announced (:mod:`service.announcements`) while the block runs."""
+        return self._announcer.hearing(hear)
 
     async def ping(self, *, seconds: float = 5) -> None:
         """Raise :class:`StorageUnavailable` where the database does not answer within ``seconds``."""
@@ -183,6 +188,15 @@ class Database:
             ) from error
         finally:
             await engine.dispose()
+
+
+async def read_clock(session: AsyncSession) -> datetime:
+    """The present time of a session's database: see :meth:`Database.read_clock`."""
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        return now()
+    clock: datetime = await connection.scalar(text("SELECT clock_timestamp()"))
+    return clock
 
 
 def _create_privately(path: Path) -> None:

@@ -1,6 +1,6 @@
-"""What happened, kept: domain events for whoever subscribes, and the audit log for whoever has to answer for it.
+"""The audit log: what happened, for whoever has to answer for it.
 
-Both are written inside the transaction of the change that they tell of, so that neither can be there without the other.
+Entries are written inside the transaction of the change that they tell of, so that neither is there without the other.
 Details hold words, ids and numbers, never a secret.
 """
 
@@ -21,35 +21,11 @@ from service.db import Database
 from service.ids import new_id
 
 
-class EventType(enum.StrEnum):
-    """What can happen to a connection."""
-
-    LINKED = "connection.linked"
-    RELINKED = "connection.relinked"
-    NEEDS_REAUTH = "connection.needs_reauth"
-    RECOVERED = "connection.recovered"
-    UNLINKED = "connection.unlinked"
-
-
 class Outcome(enum.StrEnum):
     """How an audited action ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-
-
-class EventRecord(SQLModel, table=True):
-    """A domain event. Without a foreign key to its connection, whose row may be replaced while its history stays."""
-
-    __tablename__ = "events"
-    __table_args__ = (Index(None, "tenant_id", "id"), Index(None, "tenant_id", "connection_id"))
-
-    id: str = Field(primary_key=True, max_length=64)
-    tenant_id: str = Field(foreign_key="tenants.id", ondelete="CASCADE", max_length=64)
-    connection_id: str = Field(max_length=64)
-    type: str = Field(max_length=64)
-    data: dict[str, Any] = Field(sa_column=json_column(nullable=False))
-    created_at: datetime = Field(sa_column=utc_column(nullable=False))
 
 
 class AuditRecord(SQLModel, table=True):
@@ -75,22 +51,6 @@ class AuditFilter:
     connection_id: str | None = None
     action: str | None = None
     outcome: Outcome | None = None
-
-
-def note_event(
-    session: AsyncSession, type_: EventType, tenant_id: str, connection_id: str, data: Mapping[str, Any] | None = None
-) -> None:
-    """Add an event to the transaction."""
-    session.add(
-        EventRecord(
-            id=new_id("evt"),
-            tenant_id=tenant_id,
-            connection_id=connection_id,
-            type=type_.value,
-            data=dict(data or {}),
-            created_at=now(),
-        )
-    )
 
 
 def note_audit(
@@ -119,7 +79,7 @@ def note_audit(
 
 
 class Journal:
-    """Reads the audit log and the events of a tenant."""
+    """Reads and writes the audit log of a tenant."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -179,13 +139,3 @@ class Journal:
         async with self._database.session() as session:
             found = list(await session.exec(select(AuditRecord).where(*conditions).order_by(order).limit(limit)))
         return found[::-1] if is_backward else found
-
-    async def events(self, tenant_id: str, connection_id: str) -> list[EventRecord]:
-        """All events of a connection, the oldest first."""
-        statement = (
-            select(EventRecord)
-            .where(EventRecord.tenant_id == tenant_id, EventRecord.connection_id == connection_id)
-            .order_by(col(EventRecord.id))
-        )
-        async with self._database.session() as session:
-            return list(await session.exec(statement))

@@ -136,6 +136,42 @@ class Settings(BaseSettings):
 
     audit_days: int = Field(default=365, ge=1, le=36500, description="How long entries of the audit log are kept.")
 
+    # --- events ---
+    event_days: int = Field(
+        default=30, ge=1, le=36500, description="How long events and what became of their deliveries are kept."
+    )
+    forward_allow: tuple[str, ...] = Field(
+        default=(),
+        description="Origins of webhook endpoints that may be http or on a private address, such as "
+        "`http://consumer.internal:8080`.",
+    )
+    legacy_webhooks: bool = Field(
+        default=False,
+        description="Let tenants make receivers for Sentry's legacy WebHooks plugin, which signs nothing: whoever "
+        "knows such an address can send events.",
+    )
+    repair_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=86400,
+        description="How often a connection's issues are compared with Sentry, to make up for webhooks that never "
+        "came; 0 never.",
+    )
+    subscriptions: int = Field(
+        default=2000, ge=0, le=100_000, description="Subscriptions open at once in a process at most; 0 offers none."
+    )
+    subscription_buffer: int = Field(
+        default=256,
+        ge=1,
+        le=10_000,
+        description="Events that wait for a slow subscriber at most; after that its subscription ends with `OVERFLOW`.",
+    )
+    role: Literal["all", "web", "worker"] = Field(
+        default="all",
+        description="What a process does: answer requests (`web`), the work behind them such as deliveries, repairs "
+        "and refreshing (`worker`), or both. SQLite has one process, which does both.",
+    )
+
     # --- linking ---
     oauth_clients: tuple[OAuthClientSettings, ...] = Field(
         default=(), description="OAuth applications that customers link by, as a JSON list of objects."
@@ -254,6 +290,14 @@ class Settings(BaseSettings):
     def _clients_have_somewhere_to_return_to(self) -> Self:
         if (self.oauth_clients or self.sentry_apps) and self.public_url is None:
             raise ValueError(f"{PREFIX}PUBLIC_URL: set it, too: Sentry sends people back there after they agreed")
+        return self
+
+    @model_validator(mode="after")
+    def _sqlite_has_one_process(self) -> Self:
+        if self.is_sqlite and self.role != "all":
+            raise ValueError(
+                f"{PREFIX}ROLE: SQLite has one process, which does everything; several share one PostgreSQL database"
+            )
         return self
 
     @property

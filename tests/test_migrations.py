@@ -13,6 +13,9 @@ from sqlmodel import SQLModel, col, select
 
 import service.connections.link_models
 import service.connections.models
+import service.connections.receiver_models
+import service.connections.repair_models
+import service.events.models
 import service.journal
 import service.tenants.models
 from service.columns import UtcDateTime, now
@@ -27,6 +30,9 @@ Result = TypeVar("Result")
 MODELS = (  # imported, so that SQLModel.metadata is whole
     service.connections.link_models,
     service.connections.models,
+    service.connections.receiver_models,
+    service.connections.repair_models,
+    service.events.models,
     service.journal,
     service.tenants.models,
 )

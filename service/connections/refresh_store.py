@@ -27,7 +27,9 @@ from service.connections.problems import explain
 from service.connections.refresh_rules import CONFIRM_AFTER, LOST, Failure, is_ripe, plan_refresh, plan_retry
 from service.connections.stored import is_refreshable, put_token
 from service.db import Database
-from service.journal import EventType, Outcome, note_audit, note_event
+from service.events.append import NewEvent, append_event
+from service.events.types import EventType
+from service.journal import Outcome, note_audit
 
 ACTOR = "service"
 """Who the audit log says did what nobody asked for."""
@@ -305,7 +307,7 @@ class RefreshStore:
             elif problem is not None:
                 await self._note(session, linked, problem, clock, action="connection.check")
             else:
-                _revive(session, linked.connection)
+                await _revive(session, linked.connection)
                 linked.credential.failures = 0
                 linked.credential.refresh_after = plan_refresh(
                     clock, linked.connection.expires_at, is_refreshable=is_refreshable(linked)
@@ -348,16 +350,16 @@ class RefreshStore:
             connection.status = ConnectionStatus.NEEDS_REAUTH
             link_session = await self._on_needs_reauth(session, connection)
             data = {"problem": problem.value, "linkSessionId": link_session and link_session.id}
-            note_event(session, EventType.NEEDS_REAUTH, connection.tenant_id, connection.id, data)
+            await append_event(session, NewEvent(connection.tenant_id, EventType.NEEDS_REAUTH, connection.id, data))
         return credential.refresh_after
 
 
-def _revive(session: AsyncSession, connection: ConnectionRecord) -> None:
+async def _revive(session: AsyncSession, connection: ConnectionRecord) -> None:
     """The credential works: whatever was wrong is over."""
     if connection.status is ConnectionStatus.NEEDS_REAUTH:
         connection.status = ConnectionStatus.ACTIVE
         data = {"problem": connection.problem.value if connection.problem else None}
-        note_event(session, EventType.RECOVERED, connection.tenant_id, connection.id, data)
+        await append_event(session, NewEvent(connection.tenant_id, EventType.RECOVERED, connection.id, data))
     _clear_problem(connection)
 
 

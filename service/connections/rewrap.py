@@ -16,17 +16,21 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from service.connections.keyring import Keyring
 from service.connections.link_models import LinkSessionRecord
 from service.connections.models import ConnectionRecord, CredentialRecord, IdempotencyRecord
+from service.connections.receiver_models import ReceiverRecord
 from service.connections.vault import (
     Binding,
     Sealed,
     Vault,
     bind_answer,
+    bind_endpoint_secret,
     bind_pending,
+    bind_receiver_secret,
     bind_refresh_token,
     bind_token,
 )
 from service.db import Database
 from service.errors import Conflict, SecretUnreadable
+from service.events.models import EndpointRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,13 @@ class _Column:
     ``bind`` is given a row and what it belongs to: a connection, or the id of the tenant alone.
     """
 
-    table: type[CredentialRecord] | type[IdempotencyRecord] | type[LinkSessionRecord]
+    table: (
+        type[CredentialRecord]
+        | type[IdempotencyRecord]
+        | type[LinkSessionRecord]
+        | type[ReceiverRecord]
+        | type[EndpointRecord]
+    )
     identity: tuple[str, ...]
     key_id: str
     secret: str
@@ -91,6 +101,28 @@ _COLUMNS = (
         "pending",
         lambda session, _: bind_pending(session),
         is_of_connection=False,
+    ),
+    *(
+        _Column(
+            ReceiverRecord,
+            ("tenant_id", "id"),
+            f"{which}key_id",
+            f"{which}secret",
+            lambda receiver, _: bind_receiver_secret(receiver),
+            is_of_connection=False,
+        )
+        for which in ("", "previous_")
+    ),
+    *(
+        _Column(
+            EndpointRecord,
+            ("tenant_id", "id"),
+            f"{which}key_id",
+            f"{which}secret",
+            lambda endpoint, _: bind_endpoint_secret(endpoint),
+            is_of_connection=False,
+        )
+        for which in ("", "previous_")
     ),
 )
 

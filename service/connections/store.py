@@ -28,8 +28,10 @@ from service.connections.stored import put_token
 from service.connections.visibility import check_text, is_clean, is_visible, no_such_connection, storable, visible
 from service.db import Database
 from service.errors import BadInput, Conflict, NotFound
+from service.events.append import NewEvent, append_event
+from service.events.types import EventType
 from service.ids import is_connection_id
-from service.journal import EventType, note_audit, note_event
+from service.journal import note_audit
 from service.sentry.profiles import Profile
 from service.tasks import Coalescer
 from service.tenants.caller import Caller, Role
@@ -171,8 +173,6 @@ class ConnectionStore:
             await _store_credential(session, connection, seal(connection), await self._database.read_clock(session))
             if moved:
                 await _forget_answers(session, connection)
-            event = EventType.RELINKED if was_linked else EventType.LINKED
-            note_event(session, event, connection.tenant_id, connection.id)
             _note_audit(
                 session,
                 caller,
@@ -185,6 +185,8 @@ class ConnectionStore:
             )
             if also is not None:
                 await also(session, connection)
+            event = EventType.RELINKED if was_linked else EventType.LINKED
+            await append_event(session, NewEvent(connection.tenant_id, event, connection.id))
             return connection
 
         try:
@@ -320,7 +322,7 @@ async def destroy_credential(session: AsyncSession, connection: ConnectionRecord
     await session.exec(delete(CredentialRecord).where(*_belongs(CredentialRecord, connection)))
     await _forget_answers(session, connection)
     if connection.status is not ConnectionStatus.UNLINKED:
-        note_event(session, EventType.UNLINKED, connection.tenant_id, connection.id)
+        await append_event(session, NewEvent(connection.tenant_id, EventType.UNLINKED, connection.id))
     connection.status = ConnectionStatus.UNLINKED
     connection.problem = ConnectionProblem.UNLINKED
     connection.status_reason = explain(ConnectionProblem.UNLINKED).reason

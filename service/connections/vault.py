@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from service.connections.keyring import Keyring, UnknownKey
 from service.connections.link_models import LinkSessionRecord
 from service.connections.models import ConnectionRecord
+from service.connections.receiver_models import ReceiverRecord
 from service.errors import SecretUnreadable
+from service.events.models import EndpointRecord
 
 _FORMAT = b"\x01"
 _NONCE_BYTES = 12
@@ -52,6 +54,16 @@ def bind_pending(session: LinkSessionRecord) -> Binding:
 def bind_answer(connection: ConnectionRecord, key: str) -> Binding:
     """The place of the answer to a write that carried an idempotency key."""
     return Binding(connection.tenant_id, connection.id, "idempotency_keys.answer", _origins(connection), key)
+
+
+def bind_receiver_secret(receiver: ReceiverRecord) -> Binding:
+    """The place of the secrets that sign what comes to a webhook receiver: this one's and the one before."""
+    return Binding(receiver.tenant_id, receiver.connection_id, "webhook_receivers.secret", "", receiver.id)
+
+
+def bind_endpoint_secret(endpoint: EndpointRecord) -> Binding:
+    """The place of the secrets that sign what goes to an endpoint: this one's and the one before."""
+    return Binding(endpoint.tenant_id, "", "webhook_endpoints.secret", endpoint.url, endpoint.id)
 
 
 @dataclass(frozen=True, slots=True)

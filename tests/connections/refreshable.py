@@ -30,6 +30,8 @@ from service.connections.store import ConnectionStore
 from service.connections.stored import open_refresh_token, open_token
 from service.connections.vault import Vault, bind_refresh_token, bind_token
 from service.db import Database
+from service.events.filters import EventFilter
+from service.events.store import EventStore
 from service.journal import AuditFilter, Journal
 from service.last_used import LastUsed
 from service.sandbox.app import Sandbox
@@ -247,7 +249,8 @@ class Bench:
         return token is not None and (refresh is None or token.refresh == refresh)
 
     async def events(self, linked: Linked) -> list[tuple[str, Any]]:
-        found = await Journal(self.database).events(self.admin.tenant_id, linked.connection.id)
+        wanted = EventFilter(connection_ids=[linked.connection.id])
+        found = await EventStore(self.database).page(self.admin.tenant_id, wanted, limit=1000)
         return [(event.type, event.data.get("problem")) for event in found if event.type != "connection.linked"]
 
     async def audits(self, linked: Linked) -> list[tuple[str, str, Any]]:

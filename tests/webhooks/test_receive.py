@@ -21,6 +21,8 @@ from service.connections.store import ConnectionStore
 from service.connections.vault import Vault, bind_token
 from service.db import Database
 from service.errors import StorageUnavailable, Unauthenticated
+from service.events.filters import EventFilter
+from service.events.store import EventStore
 from service.journal import Journal
 from service.sentry.installations import SentryApp
 from service.sentry.origin import Origin
@@ -113,7 +115,8 @@ async def test_an_uninstalled_app_unlinks_its_connection(http, store, vault, adm
     assert linked.connection.status is ConnectionStatus.UNLINKED
     assert linked.credential is None
     journal = Journal(database)
-    assert [event.type for event in await journal.events("ten_1", connection.id)][-1:] == ["connection.unlinked"]
+    events = await EventStore(database).page("ten_1", EventFilter(connection_ids=[connection.id]), limit=10)
+    assert [event.type for event in events][-1:] == ["connection.unlinked"]
     entry = (await journal.page_audit("ten_1", limit=1))[0]
     assert (entry.action, entry.actor, entry.connection_id) == ("connection.unlink", "Sentry", connection.id)
 

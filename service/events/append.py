@@ -1,0 +1,222 @@
+"""Adding events to the log, inside the transaction of what they tell of, together with their deliveries."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from service.announcements import announce
+from service.db import read_clock
+from service.events.filters import EventFilter
+from service.events.models import (
+    DeliveryRecord,
+    DeliveryStatus,
+    EndpointPayload,
+    EndpointRecord,
+    EndpointStatus,
+    EventRecord,
+)
+from service.ids import new_id
+
+REPEATS_WITHIN = timedelta(hours=24)
+"""How long a body is remembered, to mark one that comes again."""
+
+DELIVERIES = "deliveries"
+"""The topic that is announced when there is something to deliver."""
+
+_COUNT = text(
+    "INSERT INTO event_counters (tenant_id, connection_id, last) VALUES (:tenant_id, :connection_id, :number) "
+    "ON CONFLICT (tenant_id, connection_id) DO UPDATE SET last = event_counters.last + excluded.last RETURNING last"
+)
+
+
+def events_topic(tenant_id: str) -> str:
+    """The topic that is announced when there are new events of a tenant."""
+    return f"events {tenant_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event that is to be added; see :class:`EventRecord`. Its id is made with it, so that trying again is safe.
+
+    ``endpoint_id`` delivers it to that endpoint alone, whatever endpoints want.
+    """
+
+    tenant_id: str
+    type: str
+    connection_id: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    issue_id: str | None = None
+    project_id: str | None = None
+    project_slug: str | None = None
+    environment: str | None = None
+    level: str | None = None
+    is_synthetic: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = field(default=None, repr=False)
+    endpoint_id: str | None = None
+    id: str = field(default_factory=lambda: new_id("evt"))
+
+
+async def append_event(session: AsyncSession, event: NewEvent) -> EventRecord:
+    """Add one event to the transaction: see :func:`append_events`."""
+    return (await append_events(session, [event]))[0]
+
+
+async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> list[EventRecord]:
+    """Add events and their deliveries to the transaction, and give their records, in order.
+
+    From here to the commit nobody else adds events of the same tenants, so do it last. The transaction must be one of
+    :meth:`service.db.Database.run_transaction`, which announces them.
+    """
+    if not events:
+        return []
+    clock = await read_clock(session)
+    places = await _count(session, events)
+    hashes = [hashlib.sha256(event.body).digest() if event.body is not None else None for event in events]
+    repeats = await _find_repeats(session, events, hashes, clock)
+    records = [
+        EventRecord(
+            id=event.id,
+            tenant_id=event.tenant_id,
+            position=position,
+            connection_id=event.connection_id,
+            sequence=sequence,
+            type=event.type,
+            is_synthetic=event.is_synthetic,
+            repeat_of=repeat_of,
+            issue_id=event.issue_id,
+            project_id=event.project_id,
+            project_slug=event.project_slug,
+            environment=event.environment,
+            level=event.level,
+            headers=dict(event.headers),
+            data=dict(event.data),
+            body=event.body,
+            body_hash=body_hash,
+            created_at=clock,
+        )
+        for event, (position, sequence), body_hash, repeat_of in zip(events, places, hashes, repeats, strict=True)
+    ]
+    deliveries = await _plan_deliveries(session, events, records, clock)
+    session.add_all(records)
+    await session.flush()  # deliveries refer to events
+    session.add_all(deliveries)
+    for tenant_id in {event.tenant_id for event in events}:
+        announce(session, events_topic(tenant_id))
+    if deliveries:
+        announce(session, DELIVERIES)
+    return records
+
+
+def plan_delivery(
+    event: EventRecord, endpoint_id: str, clock: datetime, *, replay_of: str | None = None
+) -> DeliveryRecord:
+    """A delivery that is due now."""
+    return DeliveryRecord(
+        id=new_id("whd"),
+        tenant_id=event.tenant_id,
+        endpoint_id=endpoint_id,
+        event_id=event.id,
+        status=DeliveryStatus.PENDING,
+        next_at=clock,
+        replay_of=replay_of,
+        created_at=clock,
+    )
+
+
+async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> list[tuple[int, int | None]]:
+    """Position and sequence of each, in order. All take the rows in one order, or two could wait in a circle."""
+    wanted = Counter((event.tenant_id, "") for event in events)
+    wanted.update((event.tenant_id, event.connection_id) for event in events if event.connection_id)
+    connection = await session.connection()
+    following: dict[tuple[str, str], int] = {}
+    for (tenant_id, connection_id), number in sorted(wanted.items()):
+        place = {"tenant_id": tenant_id, "connection_id": connection_id, "number": number}
+        following[tenant_id, connection_id] = (await connection.scalar(_COUNT, place)) - number
+
+    def take(tenant_id: str, connection_id: str) -> int:
+        following[tenant_id, connection_id] += 1
+        return following[tenant_id, connection_id]
+
+    return [
+        (take(event.tenant_id, ""), take(event.tenant_id, event.connection_id) if event.connection_id else None)
+        for event in events
+    ]
+
+
+async def _find_repeats(
+    session: AsyncSession, events: Sequence[NewEvent], hashes: Sequence[bytes | None], clock: datetime
+) -> list[str | None]:
+    """The event whose body each repeats, among those stored and those before it."""
+    wanted = {
+        body_hash for event, body_hash in zip(events, hashes, strict=True) if body_hash and not event.is_synthetic
+    }
+    if not wanted:
+        return [None] * len(events)
+    statement = (
+        select(EventRecord.tenant_id, EventRecord.connection_id, EventRecord.body_hash, EventRecord.id)
+        .where(
+            col(EventRecord.tenant_id).in_({event.tenant_id for event in events}),
+            col(EventRecord.connection_id).in_({event.connection_id for event in events if event.connection_id}),
+            col(EventRecord.body_hash).in_(wanted),
+            col(EventRecord.created_at) > clock - REPEATS_WITHIN,
+            col(EventRecord.is_synthetic).is_(False),
+        )
+        .order_by(col(EventRecord.position).desc())
+    )
+    # The last row of a key is the oldest event.
+    known = {
+        (tenant_id, connection_id, found): id_ for tenant_id, connection_id, found, id_ in await session.exec(statement)
+    }
+    repeats: list[str | None] = []
+    for event, body_hash in zip(events, hashes, strict=True):
+        if body_hash is None or event.is_synthetic:
+            repeats.append(None)
+            continue
+        first = known.setdefault((event.tenant_id, event.connection_id, body_hash), event.id)
+        repeats.append(None if first == event.id else first)
+    return repeats
+
+
+async def _plan_deliveries(
+    session: AsyncSession, events: Sequence[NewEvent], records: Sequence[EventRecord], clock: datetime
+) -> list[DeliveryRecord]:
+    statement = select(EndpointRecord).where(
+        col(EndpointRecord.tenant_id).in_({event.tenant_id for event in events}),
+        EndpointRecord.status == EndpointStatus.ENABLED,
+    )
+    endpoints: dict[str, list[EndpointRecord]] = defaultdict(list)
+    for endpoint in await session.exec(statement):
+        endpoints[endpoint.tenant_id].append(endpoint)
+    return [
+        plan_delivery(record, endpoint.id, clock)
+        for event, record in zip(events, records, strict=True)
+        for endpoint in endpoints[event.tenant_id]
+        if _is_wanted(event, record, endpoint)
+    ]
+
+
+def _is_wanted(event: NewEvent, record: EventRecord, endpoint: EndpointRecord) -> bool:
+    if event.endpoint_id is not None:
+        return event.endpoint_id == endpoint.id
+    if endpoint.payload is EndpointPayload.SENTRY and record.body is None:
+        return False  # there is no body of Sentry's to pass on
+    return filter_of(endpoint).matches(record)
+
+
+def filter_of(endpoint: EndpointRecord) -> EventFilter:
+    """Which events an endpoint wants."""
+    return EventFilter(
+        connection_ids=endpoint.connection_ids,
+        types=endpoint.types,
+        projects=endpoint.projects,
+        environments=endpoint.environments,
+        levels=endpoint.levels,
+    )
