@@ -6,11 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
-from pydantic import SecretStr
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from service import __version__
@@ -32,6 +31,7 @@ from service.db import Database
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
 from service.errors import BadInput, ConfigurationError, StorageUnavailable
+from service.events.store import EventStore
 from service.graphql_http.endpoint import create_graphql_route
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
@@ -50,11 +50,8 @@ from service.schema.cursors import CursorCodec
 from service.schema.graphiql.demo_key import create_demo_key_route
 from service.schema.graphiql.page import create_graphiql
 from service.schema.prepared import PREPARED
-from service.sentry.ca import parse_ca
 from service.sentry.client import SentryClient
 from service.sentry.egress import EgressPolicy
-from service.sentry.installations import SentryApp
-from service.sentry.oauth import OAuthClient
 from service.sentry.origin import Origin
 from service.sentry.transport import create_transport
 from service.settings import Settings
@@ -109,7 +106,7 @@ class Runtime:
         cache = ConnectionCache()
         connections = ConnectionStore(database, cache)
         journal = Journal(database)
-        clients = _build_clients(settings)
+        clients = Clients.of(settings)
         link_sessions = LinkSessions(database, keyring, public_url=settings.public_url, clients=clients, policy=policy)
         refresher = Refresher(
             RefreshStore(
@@ -133,6 +130,7 @@ class Runtime:
             accounts=accounts,
             link_sessions=link_sessions,
             journal=journal,
+            events=EventStore(database),
             doctor=Doctor(client, connections, accounts, clients),
             linker=Linker(client, policy, connections, vault, accounts, journal, private_ca=settings.private_ca),
             sealing_keys=SealingKeys(database, keyring),
@@ -186,9 +184,10 @@ class Runtime:
             await _check_keys(self.database, self.keyring)
             stack.push_async_callback(self.services.client.aclose)
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
-            await stack.enter_async_context(self.refresher.running())
             await stack.enter_async_context(self.last_used.running())
-            await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
+            await stack.enter_async_context(self.refresher.running(sweeps=self.settings.works))
+            if self.settings.works:
+                await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
             yield
 
     async def _purge(self) -> None:
@@ -196,55 +195,9 @@ class Runtime:
             await self.services.proxy.idempotency.purge()
             await self.services.link_sessions.purge()
             await self.services.journal.purge(self.settings.audit_days)
+            await self.services.events.purge(self.settings.event_days)
         except StorageUnavailable as error:
             _log.warning("rows_not_purged", error=error.message)
-
-
-def _build_clients(settings: Settings) -> Clients:
-    oauth = [
-        OAuthClient(
-            origin=_parse_client_origin("OAUTH_CLIENTS", each.origin),
-            client_id=each.client_id,
-            client_secret=each.client_secret.get_secret_value(),
-            ca=_read_ca("OAUTH_CLIENTS", each.ca_file),
-        )
-        for each in settings.oauth_clients
-    ]
-    apps = [
-        SentryApp(
-            origin=_parse_client_origin("SENTRY_APPS", each.origin),
-            slug=each.slug,
-            client_id=each.client_id,
-            client_secret=each.client_secret.get_secret_value(),
-            previous_client_secret=_reveal(each.previous_client_secret),
-            verify_install=each.verify_install,
-            ca=_read_ca("SENTRY_APPS", each.ca_file),
-        )
-        for each in settings.sentry_apps
-    ]
-    return Clients(tuple(oauth), tuple(apps))
-
-
-def _reveal(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
-
-
-def _read_ca(setting: str, path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return parse_ca(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, BadInput):
-        raise ConfigurationError(f"SENTRY_GRAPH_{setting}: `ca_file` {path} is no PEM file of certificates") from None
-
-
-def _parse_client_origin(setting: str, text: str) -> Origin:
-    try:
-        return Origin.parse(text)
-    except BadInput:
-        raise ConfigurationError(
-            f"SENTRY_GRAPH_{setting}: `origin` must be Sentry's base address, such as https://sentry.io"
-        ) from None
 
 
 def _parse_allowed_origin(text: str) -> Origin:
@@ -267,15 +220,39 @@ async def _check_keys(database: Database, keyring: Keyring) -> None:
 def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
     """The ASGI application of a runtime, to be served while the runtime is started.
 
-    ``demo_key`` is the API key that the demo's GraphiQL may fetch.
+    ``demo_key`` is the API key that the demo's GraphiQL may fetch. A worker only says how it is.
     """
+    settings, observer = runtime.settings, runtime.observer
+    routes = _create_routes(runtime, demo_key) if settings.role != "worker" else []
+    routes += create_health_routes(runtime.readiness, version=__version__)
+    if settings.metrics:
+        routes.append(create_metrics_route(observer.metrics, token=settings.metrics_token))
+    app = FastAPI(
+        title="Sentry Graph",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,  # it would lead to the host and scheme that the request names: past TLS, and a path
+        middleware=[cors_middleware(settings)],
+    )
+    app.router.routes.extend(routes)
+    return observer.wrap(app, is_draining=lambda: runtime.readiness.is_draining)
+
+
+def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:
+    """What callers, customers and Sentry ask."""
     settings, services, observer = runtime.settings, runtime.services, runtime.observer
     authenticator = observer.wrap_authenticator(runtime.authenticator)
 
     def get_context(caller: Caller, request: GraphQLRequest) -> Context:
         return Context(caller, services, wants_rate_limits=request.extensions.get("rateLimits") is True)
 
-    page, routes = create_graphiql(PREPARED, demo_key=demo_key is not None) if settings.graphiql else (None, [])
+    routes: list[BaseRoute] = []
+    page = None
+    if settings.graphiql:
+        page, assets = create_graphiql(PREPARED, demo_key=demo_key is not None)
+        routes += assets
     if demo_key is not None:
         routes.append(create_demo_key_route(demo_key, bound_host=settings.host, bound_port=settings.port))
     routes.append(
@@ -313,17 +290,4 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
         )
     if runtime.clients.apps:
         routes.append(create_webhook_route(HookReceiver(runtime.clients, runtime.installations)))
-    routes += create_health_routes(runtime.readiness, version=__version__)
-    if settings.metrics:
-        routes.append(create_metrics_route(observer.metrics, token=settings.metrics_token))
-    app = FastAPI(
-        title="Sentry Graph",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,  # it would lead to the host and scheme that the request names: past TLS, and a path
-        middleware=[cors_middleware(settings)],
-    )
-    app.router.routes.extend(routes)
-    return observer.wrap(app, is_draining=lambda: runtime.readiness.is_draining)
+    return routes

@@ -21,6 +21,10 @@ DEMO = {"graphiql": True, "introspection": True, "suggestions": True, "log_forma
 """What the demo switches on, whatever the environment says."""
 
 
+Role = Literal["all", "web", "worker"]
+"""What a process does."""
+
+
 class JwtIssuer(BaseModel):
     """A gateway or identity provider whose JWTs are accepted, and the tenants it may name."""
 
@@ -166,7 +170,7 @@ class Settings(BaseSettings):
         le=10_000,
         description="Events that wait for a slow subscriber at most; after that its subscription ends with `OVERFLOW`.",
     )
-    role: Literal["all", "web", "worker"] = Field(
+    role: Role = Field(
         default="all",
         description="What a process does: answer requests (`web`), the work behind them such as deliveries, repairs "
         "and refreshing (`worker`), or both. SQLite has one process, which does both.",
@@ -299,6 +303,11 @@ class Settings(BaseSettings):
                 f"{PREFIX}ROLE: SQLite has one process, which does everything; several share one PostgreSQL database"
             )
         return self
+
+    @property
+    def works(self) -> bool:
+        """Whether the process does the work behind requests."""
+        return self.role != "web"
 
     @property
     def is_sqlite(self) -> bool:

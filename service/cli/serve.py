@@ -13,15 +13,25 @@ from service.app import Runtime, create_app
 from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
 from service.operations.server import GracefulServer
-from service.settings import Settings, read_settings
+from service.settings import Role, Settings, read_settings
 
 Host = Annotated[str | None, typer.Option("--host", help="The address to listen on; SENTRY_GRAPH_HOST otherwise.")]
 Port = Annotated[int | None, typer.Option("--port", help="The port to listen on; SENTRY_GRAPH_PORT otherwise.")]
+RoleOption = Annotated[
+    Role | None,
+    typer.Option(
+        "--role",
+        help="Answer requests (web), do the work behind them (worker), or both (all); SENTRY_GRAPH_ROLE otherwise.",
+    ),
+]
 
 
-def serve(host: Host = None, port: Port = None) -> None:
-    """Serve the graph. GraphiQL, introspection and suggestions are off unless switched on by their settings."""
-    uvloop.run(_serve(read_settings(host=host, port=port)))
+def serve(host: Host = None, port: Port = None, role: RoleOption = None) -> None:
+    """Serve the graph. GraphiQL, introspection and suggestions are off unless switched on by their settings.
+
+    A worker serves /health, /ready and /metrics only, and as many may run on one PostgreSQL database as one likes.
+    """
+    uvloop.run(_serve(read_settings(host=host, port=port, role=role)))
 
 
 async def _serve(settings: Settings) -> None:

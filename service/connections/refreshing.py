@@ -75,11 +75,11 @@ class Refresher:
         self._is_ending = False
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Look after what is due while the block runs; what was begun is finished at its end."""
+    async def running(self, *, sweeps: bool = True) -> AsyncIterator[None]:
+        """While the block runs look after what is due, if it ``sweeps``; what was begun is finished at its end."""
         await self._store.end_leases()
         try:
-            async with repeating(self._begin_sweep, _SWEEP_SECONDS):
+            async with repeating(self._begin_sweep, _SWEEP_SECONDS) if sweeps else contextlib.nullcontext():
                 yield
         finally:
             self._is_ending = True

@@ -13,6 +13,7 @@ from service.connections.sealing_keys import SealingKeys
 from service.connections.store import ConnectionStore
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
+from service.events.store import EventStore
 from service.journal import Journal
 from service.link.sessions import LinkSessions
 from service.proxy.engine import ProxyEngine
@@ -34,6 +35,7 @@ class Services:
     accounts: AccountSource
     link_sessions: LinkSessions
     journal: Journal
+    events: EventStore
     doctor: Doctor
     linker: Linker
     sealing_keys: SealingKeys
