@@ -1,0 +1,70 @@
+"""What a value's class alone tells: that it is neither an error nor awaitable, and which GraphQL type it is of.
+
+graphql-core asks each value; here each class is asked once. Classes that could answer differently from one instance to
+the next are not remembered, and their values take the long way.
+"""
+
+from collections.abc import AsyncIterable
+from types import CoroutineType, GeneratorType
+from typing import Any, Final
+
+from graphql import GraphQLAbstractType, GraphQLObjectType, GraphQLSchema
+from strawberry.types.base import StrawberryObjectDefinition
+from strawberry.types.cast import TYPE_CAST_ATTRIBUTE
+
+CAST: Final = TYPE_CAST_ATTRIBUTE
+"""The attribute by which ``strawberry.cast`` overrides what a class says."""
+
+_MOST_CLASSES: Final = 4096
+
+# The functions that Strawberry makes where a type brings none of its own. They look at nothing but the class and a cast.
+_IS_TYPE_OF: Final = "GraphQLCoreConverter.from_object.<locals>._get_is_type_of.<locals>.is_type_of"
+_RESOLVE_UNION: Final = "StrawberryUnion.get_type_resolver.<locals>._resolve_union_type"
+_RESOLVE_INTERFACE: Final = "GraphQLCoreConverter.from_interface.<locals>._get_resolve_type.<locals>.resolve_type"
+
+
+class PlainClasses(set[type]):
+    """Classes seen so far whose instances are neither exceptions nor awaitable. Bounded, since it holds them alive."""
+
+    def admit(self, value: object) -> None:
+        """Remember the class of a value, if it is plain."""
+        if len(self) < _MOST_CLASSES and is_plain(type(value)):
+            self.add(type(value))
+
+
+def is_plain(class_: type) -> bool:
+    """Whether no instance can be an exception, be awaited, be iterated asynchronously or pretend to be something else."""
+    return (
+        not issubclass(class_, BaseException | CoroutineType | GeneratorType | AsyncIterable)
+        and class_.__getattribute__ is object.__getattribute__
+        and not any(hasattr(class_, name) for name in ("__await__", "__getattr__"))
+        and not any("__class__" in base.__dict__ for base in class_.__mro__ if base is not object)
+    )
+
+
+def find_own_class(type_: GraphQLObjectType) -> type | None:
+    """The class whose instances, unless cast, pass the type's ``is_type_of``; None where only calling it can tell."""
+    definition = type_.extensions.get("strawberry-definition")
+    if (
+        isinstance(definition, StrawberryObjectDefinition)
+        and not definition.is_graphql_generic
+        and not definition.concrete_of
+        and getattr(definition.origin, "__strawberry_definition__", None) is definition
+        and is_plain(definition.origin)
+        and (type_.is_type_of is None or getattr(type_.is_type_of, "__qualname__", "") == _IS_TYPE_OF)
+    ):
+        return definition.origin
+    return None
+
+
+def find_member_classes(schema: GraphQLSchema, type_: GraphQLAbstractType) -> dict[type, GraphQLObjectType]:
+    """Classes whose instances, unless cast, the type's own ``resolve_type`` gives these types."""
+    if getattr(type_.resolve_type, "__qualname__", "") not in {_RESOLVE_UNION, _RESOLVE_INTERFACE}:
+        return {}
+    origin: Any = getattr(type_.extensions.get("strawberry-definition"), "origin", object)
+    members = ((find_own_class(member), member) for member in schema.get_possible_types(type_))
+    return {
+        class_: member
+        for class_, member in members
+        if class_ is not None and (not isinstance(origin, type) or issubclass(class_, origin))
+    }
