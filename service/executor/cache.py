@@ -3,11 +3,10 @@
 from collections import OrderedDict
 from typing import Any, Final
 
-from graphql import FragmentDefinitionNode, OperationDefinitionNode
+from graphql import FragmentDefinitionNode, GraphQLSchema, OperationDefinitionNode
 from graphql.execution import Executor
 
-from service.executor.classes import PlainClasses
-from service.executor.plan import NotCompiled, Plan, Survey
+from service.executor.plan import Facts, NotCompiled, Plan, Survey
 
 _MOST_SURVEYS: Final = 1024
 _ABSENT: Final = object()
@@ -22,10 +21,11 @@ class Cache:
     compiled ones. What is kept here holds its nodes, so that their ids stay theirs.
     """
 
-    def __init__(self, most_fields: int) -> None:
+    def __init__(self, most_fields: int, compile_after: int) -> None:
         self._most_fields = most_fields
+        self._compile_after = compile_after
+        self._facts: Facts | None = None
         self._size = 0
-        self._plain = PlainClasses()
         self._surveys: OrderedDict[int, tuple[OperationDefinitionNode, Fragments, Survey]] = OrderedDict()
         self._plans: OrderedDict[tuple[Any, ...], tuple[Plan, int]] = OrderedDict()
 
@@ -39,13 +39,21 @@ class Cache:
         key = (id(operation), *(conditions.coerced.get(name, _ABSENT) for name in survey.conditions))
         plan, size = self._plans.get(key, (None, 0))
         if plan is None or plan.fragments != executor.fragments:
-            plan = Plan(executor.schema, operation, executor.fragments, conditions, self._plain)
+            facts = self._find_facts(executor.schema)
+            plan = Plan(facts, operation, executor.fragments, conditions, self._compile_after)
         self._plans[key] = (plan, plan.size)
         self._plans.move_to_end(key)
         self._size += plan.size - size  # it grows while it runs
         while self._size > self._most_fields and len(self._plans) > 1:
             self._size -= self._plans.popitem(last=False)[1][1]
         return plan
+
+    def _find_facts(self, schema: GraphQLSchema) -> Facts:
+        if self._facts is None:
+            self._facts = Facts(schema)
+        if self._facts.schema is not schema:
+            raise NotCompiled("schema")
+        return self._facts
 
     def _survey(self, operation: OperationDefinitionNode, fragments: Fragments) -> Survey:
         known = self._surveys.get(id(operation))

@@ -5,7 +5,7 @@ the next are not remembered, and their values take the long way.
 """
 
 from collections.abc import AsyncIterable
-from types import CoroutineType, GeneratorType
+from types import CoroutineType, GeneratorType, WrapperDescriptorType
 from typing import Any, Final
 
 from graphql import GraphQLAbstractType, GraphQLObjectType, GraphQLSchema
@@ -26,17 +26,22 @@ _RESOLVE_INTERFACE: Final = "GraphQLCoreConverter.from_interface.<locals>._get_r
 class PlainClasses(set[type]):
     """Classes seen so far whose instances are neither exceptions nor awaitable. Bounded, since it holds them alive."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._others: set[type] = set()
+
     def admit(self, value: object) -> None:
         """Remember the class of a value, if it is plain."""
-        if len(self) < _MOST_CLASSES and is_plain(type(value)):
-            self.add(type(value))
+        class_ = type(value)
+        if class_ not in self._others and len(self) + len(self._others) < _MOST_CLASSES:
+            (self if is_plain(class_) else self._others).add(class_)
 
 
 def is_plain(class_: type) -> bool:
     """Whether no instance can be an exception, be awaited, be iterated asynchronously or pretend to be something else."""
     return (
         not issubclass(class_, BaseException | CoroutineType | GeneratorType | AsyncIterable)
-        and class_.__getattribute__ is object.__getattribute__
+        and isinstance(class_.__getattribute__, WrapperDescriptorType)  # one written in C, such as object's
         and not any(hasattr(class_, name) for name in ("__await__", "__getattr__"))
         and not any("__class__" in base.__dict__ for base in class_.__mro__ if base is not object)
     )

@@ -1,32 +1,17 @@
 """From places to Python source: one function for each object and each list, one or two lines for each field.
 
 Only names reach the source: those of the schema and those that GraphQL's lexer let through, both checked again by
-:func:`is_name`. Everything else is put into the code's namespace and named there after the field.
+:mod:`service.executor.names`. Everything else is put into the code's namespace and named there after the field.
 """
 
-import keyword
 import linecache
-import re
 import weakref
-from typing import Any, Final
+from typing import Any
 
 from service.executor.classes import CAST
-from service.executor.leaves import find_names, find_test
+from service.executor.names import is_name
 from service.executor.places import Abstract, Field, Items, Leaf, Object, Place, Value
 from service.executor.run import make_path
-
-_NAME: Final = re.compile(r"[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
-
-
-def is_name(text: str) -> bool:
-    """Whether a text may be written into the source: a name of GraphQL's grammar, and not a word of Python's."""
-    return _NAME.fullmatch(text) is not None
-
-
-def is_attribute(text: str) -> bool:
-    """Whether a text may follow a dot in the source."""
-    return is_name(text) and not keyword.iskeyword(text)
-
 
 class Unit:
     """Code that is compiled together: an object and what is below it, down to where the types are not known yet."""
@@ -124,7 +109,10 @@ class Unit:
                 arguments = f", **{self._name('arguments', field, field.constants)}"
             head = self._name("info", field, field.info_head)
             value = f"{resolve}(source, run.info({head}, make_path(({key}))){arguments})"
-        settle = f"{self._name('settle', field, field.settle)}(run, {field.local}, path)"
+        settle = self._name("settle", field, field.settle)
+        if isinstance(field.value, Leaf) and field.value.test is None and not field.value.names:
+            return self._scalar(field, field.value, value, settle)
+        settle = f"{settle}(run, {field.local}, path)"
         return [f"{field.local} = {value}", *self._complete(field, field.local, settle, _path(key, field), field.key)]
 
     def _complete(self, place: Place, local: str, settle: str, path: str, label: str) -> list[str]:
@@ -140,7 +128,7 @@ class Unit:
         number = self._number()
         if isinstance(value, Object):
             known = self._put(f"classes_{label}_u{number}", value.known)
-            build = self._object(value, label) if value.fields else self._put(f"build_{label}_u{number}", value.build_late)
+            build = self._object(value, label) if value.is_to_generate else self._put(f"build_{label}_u{number}", value.build)
             is_known = f"{local}.__class__ in {known}"
             if value.type.is_type_of is not None:
                 is_known += f" and not hasattr({local}, {CAST!r})"
@@ -155,14 +143,27 @@ class Unit:
 
     def _leaf(self, value: Leaf, local: str, settle: str, label: str, *, is_nullable: bool) -> list[str]:
         present = f"{local} is not None"
-        if names := find_names(value.type):
-            find = self._put(f"names_{label}_u{self._number()}", names.get)
+        if value.names:
+            find = self._put(f"names_{label}_u{self._number()}", value.names.get)
             lookup = f"{local} = {find}(id({local})) or {settle}"
             return [f"if {present}: {lookup}" if is_nullable else lookup]
-        test = find_test(value.type, local)
+        test = value.test and value.test.format(local)
         conditions = ([test] if test else []) + ([present] if is_nullable else [])
         prefix = f"if {' and '.join(conditions)}: " if conditions else ""
         return [f"{prefix}{local} = {settle}"]
+
+    def _scalar(self, field: Field, leaf: Leaf, value: str, settle: str) -> list[str]:
+        """A field that is serialized: here, where it becomes a string, as most do."""
+        serialize = self._name("serialize", field, leaf.coerce)
+        classes = self._name("classes", field, leaf.known)
+        otherwise = f"{settle}(run, value, path)"
+        if field.is_nullable:
+            otherwise = f"None if value is None else {otherwise}"
+        return [
+            f"value = {value}",
+            f"if value.__class__ in {classes} and (text := {serialize}(value)).__class__ is str: {field.local} = text",
+            f"else: {field.local} = {otherwise}",
+        ]
 
     # --- names ---
 
@@ -186,17 +187,7 @@ class Unit:
 
 def _path(parts: str, place: Place) -> str:
     """A path for what is below: a real one where a resolver will see it, else a tuple, which costs a third."""
-    return f"make_path(({parts}))" if _has_resolver(place.value) else f"({parts})"
-
-
-def _has_resolver(value: Value) -> bool:
-    if isinstance(value, Items):
-        return _has_resolver(value.item.value)
-    if isinstance(value, Object):
-        return value.fields is None or any(
-            not field.has_no_code and (field.attribute is None or _has_resolver(field.value)) for field in value.fields
-        )
-    return isinstance(value, Abstract)
+    return f"make_path(({parts}))" if place.value.has_resolver else f"({parts})"
 
 
 def _describe(place: Place) -> str:

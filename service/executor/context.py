@@ -19,12 +19,15 @@ MOST_FIELDS: Final = 20_000
 OnFallback = Callable[[str], None]
 
 
-def create_executor(on_fallback: OnFallback | None = None, *, most_fields: int = MOST_FIELDS) -> type[Executor[Any]]:
-    """A class to be a schema's ``execution_context_class``, with a cache of its own: one for each schema.
+def create_executor(
+    on_fallback: OnFallback | None = None, *, most_fields: int = MOST_FIELDS, compile_after: int = 2
+) -> type[Executor[Any]]:
+    """A class to be one schema's ``execution_context_class``, with a cache of its own.
 
-    ``on_fallback`` is told, in one word, why an operation is left to graphql-core.
+    ``on_fallback`` is told, in one word, why an operation is left to graphql-core. The first ``compile_after`` objects at
+    each place of an operation are built without code of their own, which would take longer to make than they do.
     """
-    cache = Cache(most_fields)
+    cache = Cache(most_fields, compile_after)
 
     class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         """Runs compiled operations."""

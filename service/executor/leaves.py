@@ -29,10 +29,9 @@ _TESTS: Final[dict[Any, str]] = {
 }
 
 
-def find_test(type_: GraphQLLeafType, local: str) -> str | None:
+def find_test(type_: GraphQLLeafType) -> str | None:
     """The test, as source, for values that serializing would change; None where only serializing can tell."""
-    test = None if isinstance(type_, GraphQLEnumType) else _TESTS.get(type_.coerce_output_value)
-    return test and test.format(local)
+    return None if isinstance(type_, GraphQLEnumType) else _TESTS.get(type_.coerce_output_value)
 
 
 def find_names(type_: GraphQLLeafType) -> dict[int, str]:

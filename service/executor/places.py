@@ -14,7 +14,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from graphql import (
@@ -35,6 +35,7 @@ from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path, inspect, is_iterable
 
 from service.executor.classes import PlainClasses
+from service.executor.leaves import find_names, find_test
 from service.executor.run import PathLike, Run, gather, make_path, real_path
 
 if TYPE_CHECKING:
@@ -249,6 +250,8 @@ class Item(Place):
 class Value:
     """What kind of value a place takes."""
 
+    has_resolver = False
+
     build: Builder
 
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:
@@ -259,12 +262,19 @@ class Value:
 class Leaf(Value):
     """A scalar or an enum."""
 
-    def __init__(self, type_: GraphQLLeafType) -> None:
+    def __init__(self, type_: GraphQLLeafType, known: PlainClasses) -> None:
         self.type = type_
         self.coerce = type_.coerce_output_value
+        self.known = known
+        """Classes whose instances only need to be serialized."""
+        self.test = find_test(type_)
+        """The test for values that need it, with a gap for the variable's name; None where all do."""
+        self.names = find_names(type_)
+        """Names by members' ids, for an enum of Strawberry's."""
 
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:  # noqa: ARG002
         """The serialized value."""
+        self.known.admit(value)
         coerced = self.coerce(value)
         if coerced is Undefined or coerced is None:
             raise TypeError(
@@ -276,28 +286,52 @@ class Leaf(Value):
         return coerced
 
 
+class Owner(Protocol):
+    """Plans and compiles objects when they come: the plan that they are in."""
+
+    compile_after: int
+
+    def select(self, value: "Object") -> tuple[Field, ...]:
+        """The fields of an object. Raises GraphQLError where a directive's variable does not fit."""
+        ...
+
+    def generate(self, value: "Object") -> None:
+        """Make the code of an object, and give it to it."""
+        ...
+
+
 class Object(Value):
     """An object type with its selected fields."""
 
-    def __init__(
-        self, type_: GraphQLObjectType, place: Place, known: set[type], generate: Callable[["Object"], None]
-    ) -> None:
+    def __init__(self, type_: GraphQLObjectType, place: Place, known: set[type], owner: Owner) -> None:
         self.type = type_
         self.place = place
         self.known = known
         """Classes whose instances are of this type for sure."""
         self.fields: tuple[Field, ...] | None = None
         """The selected fields in the response's order; None before the first object comes."""
-        self.build = self.build_late
-        self._generate = generate
+        self.has_resolver = True
+        """Whether a resolver may be called below, which can look at the path."""
+        self.build = self._build_slowly
+        self._owner = owner
+        self._built = 0
 
-    def build_late(self, run: Run, source: Any, path: PathLike) -> Any:
-        """Have the code for this object made, now that one came, and run it."""
-        if self.build == self.build_late:
+    @property
+    def is_to_generate(self) -> bool:
+        """Whether it has no generated code yet, and can get some."""
+        return self.build == self._build_slowly and self.fields is not None
+
+    def _build_slowly(self, run: Run, source: Any, path: PathLike) -> Any:
+        """The first few objects: not worth code of their own. Those after them have it made."""
+        if self.fields is None:
             try:
-                self._generate(self)
+                self.fields = self._owner.select(self)
             except GraphQLError as error:  # a directive's variable does not fit
                 return self.place.fail(run, error, path)
+        self._built += 1
+        if self._built <= self._owner.compile_after:
+            return self._build_rest(run, source, path, {}, None)
+        self._owner.generate(self)
         return self.build(run, source, path)
 
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:
@@ -319,30 +353,33 @@ class Object(Value):
         first field that is missing there; or it has come up from below and goes on, if it must.
         """
         error = sys.exception()
-        place = self.place
         assert isinstance(error, Exception)  # noqa: S101 - for the type checker
-        fields = self.fields or ()
         if error is run.bubbling or isinstance(error, RecursionError | MemoryError):
-            run.abandon(done[field.local] for field in fields if field.local in done)
-            return place.fail(run, error, path)
+            run.abandon(done[field.local] for field in self.fields or () if field.local in done)
+            return self.place.fail(run, error, path)
+        return self._build_rest(run, source, path, done, error)
+
+    def _build_rest(
+        self, run: Run, source: Any, path: PathLike, done: dict[str, Any], error: Exception | None
+    ) -> Any:
+        fields = self.fields or ()
         data: dict[str, Any] = {}
-        failed = False
         try:
             for field in fields:
                 if field.local in done:
                     data[field.key] = done[field.local]
-                elif failed or field.has_no_code:
+                elif error is None or field.has_no_code:
                     data[field.key] = field.execute(run, source, path)
                 else:
-                    failed = True
-                    data[field.key] = field.fail(run, error, (path, field.key, field.typename))
+                    raw, error = error, None
+                    data[field.key] = field.fail(run, raw, (path, field.key, field.typename))
         except Exception as bubbling:  # noqa: BLE001 - a field that may not be null failed
             run.abandon(data.values())
-            return place.fail(run, bubbling, path)
+            return self.place.fail(run, bubbling, path)
         for field in fields:
             if field.batch is not None:
                 run.batch(field, source, path, data)
-        return place.wait_object(run, data, path)
+        return self.place.wait_object(run, data, path)
 
     async def _complete_later(self, run: Run, value: Any, path: Path, is_type_of: Any) -> Any:
         try:
@@ -367,6 +404,7 @@ class Abstract(Value):
         plan_member: Callable[[GraphQLObjectType], Object],
     ) -> None:
         self.type = type_
+        self.has_resolver = True
         self.builders: dict[type, Builder] = {}
         """For classes whose instances are of one member type for sure."""
         self._classes = classes
@@ -397,16 +435,30 @@ class Abstract(Value):
                 name, self.type, field.details, field.info(run, path), value
             )
             member = self._members[type_.name] = self._plan_member(type_)
-        if self._classes.get(type(value)) is member.type:
+        data = member.complete(run, place, value, path)
+        if self._classes.get(type(value)) is member.type and not member.is_to_generate:
             self.builders[type(value)] = member.build
-        return member.complete(run, place, value, path)
+        return data
 
 
 class Items(Value):
     """A list."""
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Item, place: Place) -> None:
         self.item = item
+        self.place = place
+        self.has_resolver = item.value.has_resolver
+        self.build = self._build_slowly
+
+    def _build_slowly(self, run: Run, source: Any, path: PathLike) -> Any:
+        items: list[Any] = []
+        rest = iter(source)
+        try:
+            for item in rest:
+                items.append(self.item.settle(run, item, path, len(items)))  # noqa: PERF401 - an error needs those before
+        except Exception as error:  # noqa: BLE001 - an item that may not be null failed
+            return self.place.fail_list(run, error, path, items, rest)
+        return self.place.wait_list(run, items, path)
 
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:
         """The list of completed items, or a coroutine."""

@@ -13,6 +13,7 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
+    GraphQLLeafType,
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLOutputType,
@@ -28,15 +29,40 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet, collect_fields, collect_subfields
 from graphql.execution.values import VariableValues
-from strawberry.types.field import StrawberryField
 
-from service.executor.batch import find_batch
+from service.executor.batch import BatchResolver, find_batch
 from service.executor.classes import PlainClasses, find_member_classes, find_own_class
-from service.executor.codegen import Unit, is_attribute, is_name
+from service.executor.codegen import Unit
+from service.executor.names import is_name
 from service.executor.places import Abstract, Field, Item, Items, Leaf, Object, Place, Root, Value, is_immutable
+from service.executor.strawberry_fields import Resolve, find_attribute, find_resolver
+
+class Facts:
+    """What is found out once about a schema."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self.schema = schema
+        self.plain = PlainClasses()
+        self._leaves: dict[str, Leaf] = {}
+        self._fields: dict[int, tuple[str | None, Resolve | None, BatchResolver | None]] = {}
+
+    def leaf(self, type_: GraphQLLeafType) -> Leaf:
+        """A scalar or an enum."""
+        if type_.name not in self._leaves:
+            self._leaves[type_.name] = Leaf(type_, self.plain)
+        return self._leaves[type_.name]
+
+    def find(self, definition: GraphQLField) -> tuple[str | None, Resolve | None, BatchResolver | None]:
+        """How a field gets its value: the attribute it reads, or its resolver, and its resolver for many."""
+        found = self._fields.get(id(definition))  # the schema keeps it, and so its id
+        if found is None:
+            found = find_attribute(definition), find_resolver(self.schema, definition), find_batch(definition)
+            self._fields[id(definition)] = found
+        return found
+
 
 EAGER_FIELDS: Final = 400
-"""Fields that are planned and compiled at once. What lies beyond is, when the first object of it comes: fragments within
+"""Fields that are planned at once. What lies beyond is planned when the first object of it comes: fragments within
 fragments can hold exponentially many, and graphql-core looks only at those that have data, too."""
 
 
@@ -53,18 +79,19 @@ class Plan:
 
     def __init__(
         self,
-        schema: GraphQLSchema,
+        facts: Facts,
         operation: OperationDefinitionNode,
         fragments: dict[str, Any],
         conditions: VariableValues,
-        plain: PlainClasses,
+        compile_after: int,
     ) -> None:
-        self._schema = schema
+        schema = self._schema = facts.schema
         self._operation = operation
         self.fragments = fragments
         self._conditions = conditions
-        self._plain = plain
-        self._budget = 0
+        self._facts = facts
+        self._budget = EAGER_FIELDS
+        self.compile_after = compile_after
         self.size = 0
         """How many fields have been compiled."""
         self.units: list[Unit] = []
@@ -76,36 +103,41 @@ class Plan:
             grouped = collect_fields(schema, fragments, conditions, root_type, operation).grouped_field_set
         except GraphQLError:
             raise NotCompiled("directive") from None
-        self.root = Object(root_type, Root(), set(), lambda root: self._compile(root, grouped))
-        self._compile(self.root, grouped)
+        self.root = Object(root_type, Root(), set(), self)
+        self.root.fields = self._fields(self.root, grouped)
 
-    def _compile(self, value: Object, grouped: GroupedFieldSet) -> None:
+    def select(self, value: Object) -> tuple[Field, ...]:
+        """The fields of an object that came up while running. Raises GraphQLError if a directive does not fit."""
         self._budget = EAGER_FIELDS
-        value.fields = self._select(value.type, grouped, value.place)
+        return self._fields(value, self._collect(value))
+
+    def generate(self, value: Object) -> None:
+        """Make the code of an object, and of what is below it."""
         name = self._operation.name.value if self._operation.name else self._operation.operation.value
         unit = Unit(f"<graphql {name[:40]} {len(self.units) + 1} at {id(self):x}>")
         unit.write(value)
         self.units.append(unit)
 
-    def _select(self, type_: GraphQLObjectType, grouped: GroupedFieldSet, outer: Place) -> tuple[Field, ...]:
-        return tuple(self._fields(type_, grouped, outer))
-
-    def _fields(self, type_: GraphQLObjectType, grouped: GroupedFieldSet, outer: Place) -> Iterator[Field]:
-        for key, details in grouped.items():
-            definition = self._schema.get_field(type_, details[0].node.name.value)
-            if definition is None:  # graphql-core leaves it out as well
-                continue
-            self.size += 1
-            self._budget -= 1
-            yield self._field(key, type_, definition, details, outer)
+    def _fields(self, value: Object, grouped: GroupedFieldSet) -> tuple[Field, ...]:
+        type_ = value.type
+        # graphql-core leaves out what the schema does not have, as well.
+        named = ((key, self._schema.get_field(type_, nodes[0].node.name.value), nodes) for key, nodes in grouped.items())
+        fields = tuple(
+            self._field(key, type_, definition, details, value.place) for key, definition, details in named if definition
+        )
+        value.has_resolver = any(
+            not field.has_no_code and (field.attribute is None or field.value.has_resolver) for field in fields
+        )
+        return fields
 
     def _field(
         self, key: str, type_: GraphQLObjectType, definition: GraphQLField, details: FieldDetailsList, outer: Place
     ) -> Field:
+        self.size += 1
+        self._budget -= 1
         field = Field(key=key, parent_type=type_, definition=definition, details=details, outer=outer)
         field.local = f"{key}_{self.size}"
-        field.attribute = find_attribute(definition)
-        field.batch = find_batch(definition)
+        field.attribute, field.resolve, field.batch = self._facts.find(definition)
         field.constants = self._constants(field)
         field.value = self._value(_nullable(definition.type), field, field)
         return field
@@ -127,9 +159,9 @@ class Plan:
         if is_list_type(type_):
             item = Item(field, outer=place, is_nullable=not is_non_null_type(type_.of_type))
             item.value = self._value(_nullable(type_.of_type), item, field)
-            return Items(item)
+            return Items(item, place)
         if is_leaf_type(type_):
-            return Leaf(type_)
+            return self._facts.leaf(type_)
         if is_abstract_type(type_):
             classes = find_member_classes(self._schema, type_)
             return Abstract(type_, classes, lambda member: self._object(member, place, field, eagerly=False))
@@ -138,39 +170,17 @@ class Plan:
 
     def _object(self, type_: GraphQLObjectType, place: Place, field: Field, *, eagerly: bool) -> Object:
         own = find_own_class(type_)
-        known = self._plain if type_.is_type_of is None else {own} if own is not None else set[type]()
-        value = Object(type_, place, known, lambda value: self._compile(value, self._collect(type_, field)))
+        known = self._facts.plain if type_.is_type_of is None else {own} if own is not None else set[type]()
+        value = Object(type_, place, known, self)
         if eagerly:
             with suppress(GraphQLError):  # to be met again, and told of, by each object here
-                value.fields = self._select(type_, self._collect(type_, field), place)
+                value.fields = self._fields(value, self._collect(value))
         return value
 
-    def _collect(self, type_: GraphQLObjectType, field: Field) -> GroupedFieldSet:
+    def _collect(self, value: Object) -> GroupedFieldSet:
         return collect_subfields(
-            self._schema, self.fragments, self._conditions, self._operation, type_, field.details
+            self._schema, self.fragments, self._conditions, self._operation, value.type, value.place.field.details
         ).grouped_field_set
-
-
-def find_attribute(definition: GraphQLField) -> str | None:
-    """The attribute that a field's resolver reads, if that is all it does.
-
-    Such are Strawberry's basic fields, and resolvers that say so by an attribute ``reads_attribute``.
-    """
-    name = getattr(definition.resolve, "reads_attribute", None)
-    field = definition.extensions.get("strawberry-definition")
-    if (
-        name is None
-        and isinstance(field, StrawberryField)
-        and getattr(definition.resolve, "__qualname__", "") == _BASIC
-        and field.is_basic_field
-        and field.default_resolver is getattr
-        and type(field).get_result is StrawberryField.get_result
-    ):
-        name = field.python_name
-    return name if isinstance(name, str) and is_attribute(name) else None
-
-
-_BASIC: Final = "GraphQLCoreConverter.from_resolver.<locals>._get_basic_result"
 
 
 @dataclass(frozen=True, slots=True)
