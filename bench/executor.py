@@ -138,7 +138,7 @@ PAGE = Page(edges=[Edge(cursor=user.id, node=user) for user in USERS])
 
 class Schema(FederationSchema):
     async def entities_resolver(  # type: ignore[override]
-        self, info: strawberry.Info, representations: list[FederationAny]  # noqa: ARG002
+        self, info: strawberry.Info, representations: list[FederationAny]
     ) -> list[Any]:
         return USERS[: len(representations)]
 

@@ -32,6 +32,7 @@ from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
 from service.errors import BadInput, ConfigurationError, StorageUnavailable
 from service.events.store import EventStore
+from service.executor import create_executor
 from service.graphql_http.endpoint import create_graphql_route
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
@@ -263,6 +264,7 @@ def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:
             authenticator=authenticator,
             observe=observer.graphql_request,
             page=page,
+            executor_class=create_executor(observer.graphql_fallback) if settings.compiled_executor else None,
         )
     )
     routes.append(

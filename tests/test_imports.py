@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"db"}),
     frozenset({"announcements", "engines", "migrations", "sentry"}),
     frozenset({"columns", "ids", "settings", "tasks"}),
-    frozenset({"errors"}),
+    frozenset({"errors", "executor"}),
 )
 DEPTHS = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}
 
@@ -38,6 +38,8 @@ ONLY: dict[str, frozenset[str]] = {
     "operations": frozenset({"service.sentry.calls", "service.settings", "service.tasks", "service.errors"}),
     # Speaks Sentry, and knows neither our database nor our callers.
     "sentry": frozenset({"service.settings", "service.tasks", "service.errors"}),
+    # Runs any schema's operations, and could be published by itself.
+    "executor": frozenset(),
     # A migration stays what it was when the code around it changes.
     "migrations": frozenset(),
 }

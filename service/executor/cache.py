@@ -6,7 +6,8 @@ from typing import Any, Final
 from graphql import FragmentDefinitionNode, GraphQLSchema, OperationDefinitionNode
 from graphql.execution import Executor
 
-from service.executor.plan import Facts, NotCompiled, Plan, Survey
+from service.executor.plan import Facts, Plan
+from service.executor.survey import NotCompiled, Survey
 
 _MOST_SURVEYS: Final = 1024
 _ABSENT: Final = object()

@@ -17,7 +17,7 @@ CAST: Final = TYPE_CAST_ATTRIBUTE
 
 _MOST_CLASSES: Final = 4096
 
-# The functions that Strawberry makes where a type brings none of its own. They look at nothing but the class and a cast.
+# The functions that Strawberry makes where a type brings none of its own: they look only at the class and a cast.
 _IS_TYPE_OF: Final = "GraphQLCoreConverter.from_object.<locals>._get_is_type_of.<locals>.is_type_of"
 _RESOLVE_UNION: Final = "StrawberryUnion.get_type_resolver.<locals>._resolve_union_type"
 _RESOLVE_INTERFACE: Final = "GraphQLCoreConverter.from_interface.<locals>._get_resolve_type.<locals>.resolve_type"
@@ -38,7 +38,7 @@ class PlainClasses(set[type]):
 
 
 def is_plain(class_: type) -> bool:
-    """Whether no instance can be an exception, be awaited, be iterated asynchronously or pretend to be something else."""
+    """Whether no instance can be an exception, be awaited, be iterated asynchronously or pretend to be another's."""
     return (
         not issubclass(class_, BaseException | CoroutineType | GeneratorType | AsyncIterable)
         and isinstance(class_.__getattribute__, WrapperDescriptorType)  # one written in C, such as object's
@@ -50,16 +50,17 @@ def is_plain(class_: type) -> bool:
 def find_own_class(type_: GraphQLObjectType) -> type | None:
     """The class whose instances, unless cast, pass the type's ``is_type_of``; None where only calling it can tell."""
     definition = type_.extensions.get("strawberry-definition")
-    if (
-        isinstance(definition, StrawberryObjectDefinition)
-        and not definition.is_graphql_generic
+    if not isinstance(definition, StrawberryObjectDefinition):
+        return None
+    origin: type = definition.origin
+    is_own = (
+        not definition.is_graphql_generic
         and not definition.concrete_of
-        and getattr(definition.origin, "__strawberry_definition__", None) is definition
-        and is_plain(definition.origin)
+        and getattr(origin, "__strawberry_definition__", None) is definition
+        and is_plain(origin)
         and (type_.is_type_of is None or getattr(type_.is_type_of, "__qualname__", "") == _IS_TYPE_OF)
-    ):
-        return definition.origin
-    return None
+    )
+    return origin if is_own else None
 
 
 def find_member_classes(schema: GraphQLSchema, type_: GraphQLAbstractType) -> dict[type, GraphQLObjectType]:

@@ -10,8 +10,10 @@ from typing import Any
 
 from service.executor.classes import CAST
 from service.executor.names import is_name
-from service.executor.places import Abstract, Field, Items, Leaf, Object, Place, Value
+from service.executor.places import Field, Place
 from service.executor.run import make_path
+from service.executor.values import Abstract, Items, Leaf, Object, Value
+
 
 class Unit:
     """Code that is compiled together: an object and what is below it, down to where the types are not known yet."""
@@ -44,7 +46,11 @@ class Unit:
         """Write the function of an object; its name."""
         number = self._number()
         name = self._define(value, f"build_{label}_u{number}")
-        body = [f"def {name}(run, source, path):", f"    # {value.type.name}{_describe(value.place)}", "    waits = run.waits"]
+        body = [
+            f"def {name}(run, source, path):",
+            f"    # {value.type.name}{_describe(value.place)}",
+            "    waits = run.waits",
+        ]
         items, batches, tries = [], [], []
         for field in value.fields or ():
             if field.is_typename:
@@ -128,7 +134,11 @@ class Unit:
         number = self._number()
         if isinstance(value, Object):
             known = self._put(f"classes_{label}_u{number}", value.known)
-            build = self._object(value, label) if value.is_to_generate else self._put(f"build_{label}_u{number}", value.build)
+            build = (
+                self._object(value, label)
+                if value.is_to_generate
+                else self._put(f"build_{label}_u{number}", value.build)
+            )
             is_known = f"{local}.__class__ in {known}"
             if value.type.is_type_of is not None:
                 is_known += f" and not hasattr({local}, {CAST!r})"

@@ -9,9 +9,10 @@ from graphql.pyutils import AwaitableOrValue
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from service.executor.cache import Cache
-from service.executor.plan import NotCompiled, Plan
+from service.executor.plan import Plan
 from service.executor.run import Run
 from service.executor.serial import execute_serially
+from service.executor.survey import NotCompiled
 
 MOST_FIELDS: Final = 20_000
 """Fields of all compiled operations that are kept: about 3 KB each."""
@@ -24,8 +25,8 @@ def create_executor(
 ) -> type[Executor[Any]]:
     """A class to be one schema's ``execution_context_class``, with a cache of its own.
 
-    ``on_fallback`` is told, in one word, why an operation is left to graphql-core. The first ``compile_after`` objects at
-    each place of an operation are built without code of their own, which would take longer to make than they do.
+    ``on_fallback`` is told, in one word, why an operation is left to graphql-core. The first ``compile_after`` objects
+    at each place of an operation are built without code of their own, which would take longer to make than they do.
     """
     cache = Cache(most_fields, compile_after)
 

@@ -1,16 +1,9 @@
 """From an operation to its places: fields collected, merged and typed once, by graphql-core's own rules."""
 
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql import (
-    ExecutableDefinitionNode,
-    FieldNode,
-
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
     GraphQLLeafType,
@@ -20,7 +13,6 @@ from graphql import (
     GraphQLSchema,
     Node,
     OperationDefinitionNode,
-    SelectionSetNode,
     VariableNode,
     is_abstract_type,
     is_leaf_type,
@@ -33,9 +25,11 @@ from graphql.execution.values import VariableValues
 from service.executor.batch import BatchResolver, find_batch
 from service.executor.classes import PlainClasses, find_member_classes, find_own_class
 from service.executor.codegen import Unit
-from service.executor.names import is_name
-from service.executor.places import Abstract, Field, Item, Items, Leaf, Object, Place, Root, Value, is_immutable
+from service.executor.places import Field, Item, Place, Root, is_immutable
 from service.executor.strawberry_fields import Resolve, find_attribute, find_resolver
+from service.executor.survey import NotCompiled
+from service.executor.values import Abstract, Items, Leaf, Object, Value
+
 
 class Facts:
     """What is found out once about a schema."""
@@ -64,14 +58,6 @@ class Facts:
 EAGER_FIELDS: Final = 400
 """Fields that are planned at once. What lies beyond is planned when the first object of it comes: fragments within
 fragments can hold exponentially many, and graphql-core looks only at those that have data, too."""
-
-
-class NotCompiled(Exception):
-    """The operation is left to graphql-core; ``reason`` is one word for a metric's label."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Plan:
@@ -121,9 +107,13 @@ class Plan:
     def _fields(self, value: Object, grouped: GroupedFieldSet) -> tuple[Field, ...]:
         type_ = value.type
         # graphql-core leaves out what the schema does not have, as well.
-        named = ((key, self._schema.get_field(type_, nodes[0].node.name.value), nodes) for key, nodes in grouped.items())
+        named = (
+            (key, self._schema.get_field(type_, nodes[0].node.name.value), nodes) for key, nodes in grouped.items()
+        )
         fields = tuple(
-            self._field(key, type_, definition, details, value.place) for key, definition, details in named if definition
+            self._field(key, type_, definition, details, value.place)
+            for key, definition, details in named
+            if definition
         )
         value.has_resolver = any(
             not field.has_no_code and (field.attribute is None or field.value.has_resolver) for field in fields
@@ -164,11 +154,11 @@ class Plan:
             return self._facts.leaf(type_)
         if is_abstract_type(type_):
             classes = find_member_classes(self._schema, type_)
-            return Abstract(type_, classes, lambda member: self._object(member, place, field, eagerly=False))
+            return Abstract(type_, classes, lambda member: self._object(member, place, eagerly=False))
         assert isinstance(type_, GraphQLObjectType)  # noqa: S101 - for the type checker
-        return self._object(type_, place, field, eagerly=self._budget > 0)
+        return self._object(type_, place, eagerly=self._budget > 0)
 
-    def _object(self, type_: GraphQLObjectType, place: Place, field: Field, *, eagerly: bool) -> Object:
+    def _object(self, type_: GraphQLObjectType, place: Place, *, eagerly: bool) -> Object:
         own = find_own_class(type_)
         known = self._facts.plain if type_.is_type_of is None else {own} if own is not None else set[type]()
         value = Object(type_, place, known, self)
@@ -183,44 +173,6 @@ class Plan:
         ).grouped_field_set
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What is to be known of an operation before it can be compiled."""
-
-    conditions: tuple[str, ...]
-    """The variables in ``@skip`` and ``@include``."""
-    reason: str | None
-    """Why it cannot be compiled."""
-
-    @classmethod
-    def of(cls, operation: OperationDefinitionNode, fragments: Iterable[FragmentDefinitionNode]) -> "Survey":
-        """Look through an operation, and all fragments of its document."""
-        names: dict[str, None] = {}
-        reason = None
-        definitions: list[ExecutableDefinitionNode] = [operation, *fragments]
-        if any(fragment.variable_definitions for fragment in definitions[1:]):
-            reason = "fragment_arguments"
-        pending: list[SelectionSetNode] = [definition.selection_set for definition in definitions]
-        while pending:
-            for selection in pending.pop().selections:
-                if isinstance(selection, FieldNode) and not is_name((selection.alias or selection.name).value):
-                    reason = "name"
-                for directive in selection.directives or ():
-                    if directive.name.value in {"defer", "stream"}:
-                        reason = "incremental"
-                    elif directive.name.value in {"skip", "include"}:
-                        values = (argument.value for argument in directive.arguments or ())
-                        names |= {value.name.value: None for value in values if isinstance(value, VariableNode)}
-                if not isinstance(selection, FragmentSpreadNode) and selection.selection_set is not None:
-                    pending.append(selection.selection_set)
-        return cls(tuple(names), reason)
-
-    def read(self, values: VariableValues) -> VariableValues:
-        """These variables alone: a compiled operation keeps no other value of the request it was compiled for."""
-        sources = {name: values.sources[name] for name in self.conditions if name in values.sources}
-        return VariableValues(sources, {name: values.coerced[name] for name in self.conditions if name in values.coerced})
-
-
 def _nullable(type_: GraphQLOutputType) -> Any:
     return type_.of_type if isinstance(type_, GraphQLNonNull) else type_
 
@@ -230,5 +182,3 @@ def _has_variable(node: Node) -> bool:
         return True
     parts = [*getattr(node, "values", ()), *(field.value for field in getattr(node, "fields", ()))]
     return any(map(_has_variable, parts))
-
-

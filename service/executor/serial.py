@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from types import CoroutineType
 from typing import Any
 
-from service.executor.places import Field, Object
+from service.executor.places import Field
 from service.executor.run import Run
+from service.executor.values import Object
 
 
 def execute_serially(run: Run, root: Object) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import strawberry
 from graphql import ExecutionResult
+from graphql.execution import Executor
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
@@ -64,8 +65,11 @@ def create_graphql_route(
     authenticator: KnowsCallers,
     observe: Observe | None = None,
     page: Callable[[], Response] | None = None,
+    executor_class: type[Executor[Any]] | None = None,
 ) -> Route:
     """The route of the graph; ``page`` answers browsers that open it: GraphiQL.
+
+    Operations run on ``executor_class``, or else on the schema's own.
 
     Raises :class:`ConfigurationError` where a trusted document does not fit the schema.
     """
@@ -73,7 +77,7 @@ def create_graphql_route(
     documents = Documents(schema._schema, limits, read_costs(schema))  # noqa: SLF001 - where every integration finds it
     trusted = settings.trusted_documents
     endpoint = GraphQLEndpoint(
-        Runner(schema, hide_suggestions=not settings.suggestions),
+        Runner(schema, hide_suggestions=not settings.suggestions, executor_class=executor_class),
         documents=documents,
         persisted=TrustedDocuments.read(trusted, documents) if trusted is not None else AutomaticDocuments(),
         settings=settings,

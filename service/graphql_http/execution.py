@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import strawberry
 from graphql import ExecutionResult
+from graphql.execution import Executor
 from starlette.types import Receive
 from strawberry.execution import optimized_is_awaitable
 
@@ -17,7 +18,7 @@ from service.graphql_http.requests import ClientDisconnected, GraphQLRequest, wa
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """Runs operations of one schema on its ``execution_context_class``.
+    """Runs operations of one schema on its ``execution_context_class``, or another.
 
     Strawberry's own ``execute`` is left out: it parses and validates anew each time, and its hooks for extensions cost
     as much as a small query. So the schema must have no extensions and no operation directives of its own.
@@ -25,6 +26,7 @@ class Runner:
 
     schema: strawberry.Schema
     hide_suggestions: bool
+    executor_class: type[Executor[Any]] | None = None
 
     def __post_init__(self) -> None:
         if self.schema.extensions or self.schema.directives:
@@ -37,7 +39,8 @@ class Runner:
 
         Raises :class:`OperationRefused` where the variables do not fit.
         """
-        executor = self.schema.execution_context_class.build(
+        executor_class = self.executor_class or self.schema.execution_context_class
+        executor = executor_class.build(
             self.schema._schema,  # noqa: SLF001 - where every integration finds it
             document.ast,
             None,

@@ -69,6 +69,9 @@ class Metrics:
             "graphql_request_seconds", "Seconds to the end of a GraphQL request.", "type"
         )
         self._graphql_errors = self._counter("graphql_errors", "Errors in GraphQL answers.", "code")
+        self._fallbacks = self._counter(
+            "graphql_fallbacks", "Operations that were not compiled, and why: graphql-core ran them.", "reason"
+        )
         self._calls = self._counter(
             "sentry_calls",
             "Calls to Sentry; outcome is the HTTP status or an error's code.",
@@ -110,6 +113,10 @@ class Metrics:
         self._graphql_seconds.labels(kind).observe(record.seconds)
         for code in codes:
             self._graphql_errors.labels(code).inc()
+
+    def count_fallback(self, reason: str) -> None:
+        """An operation was not compiled."""
+        self._fallbacks.labels(reason).inc()
 
     def count_call(self, call: CallObservation) -> None:
         """A call to Sentry has ended."""

@@ -74,6 +74,10 @@ class Observer:
             record.kind, record.name = kind, name
             record.codes, record.has_run = tuple(codes), has_run
 
+    def graphql_fallback(self, reason: str) -> None:
+        """An operation was left to graphql-core's own executor, for a reason of one word."""
+        self.metrics.count_fallback(reason)
+
     def sentry_call(self, call: CallObservation) -> None:
         """A call to Sentry has ended."""
         self.metrics.count_call(call)

@@ -36,4 +36,5 @@ def _read(name: str) -> Resolver:
     def resolve(source: object, _info: object) -> Any:
         return read(source)
 
+    resolve.reads_attribute = name  # type: ignore[attr-defined]  # the compiled executor reads it by itself
     return resolve

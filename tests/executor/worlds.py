@@ -331,7 +331,7 @@ class Builder:
         for index in range(chance.choice([0, 1, 2, 2, 3])):
             try:
                 item = self._make(f"{place}[{index}]", type_, self._chance(f"{place}[{index}]", "item"))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is the item
                 item = error
             if chance.random() < 0.1:
                 # Of coroutines that a source never hands out, or that stand in a list left aside, nobody can know.
