@@ -8,7 +8,7 @@
 
 The compiled executor calls the resolver with all parents at one place of the operation that are there together. Under
 any other executor the field has an ordinary resolver, which gathers parents until the loop's next turn. Both give it
-parents and expect as many results, in their order; a result may be an exception.
+parents and expect as many results, in their order; a result may be an exception, or awaitable.
 """
 
 import asyncio
@@ -173,7 +173,7 @@ async def load(resolve: ResolveMany, parent: Any, info: Any, raw: GraphQLResolve
     result = (await asyncio.shield(gathering.results))[index]
     if isinstance(result, Exception):
         raise result
-    return result
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _run_gathering(

@@ -9,6 +9,7 @@ import asyncio
 import random
 import types
 import zlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -34,6 +35,8 @@ from graphql import (
     Undefined,
 )
 
+from service.executor.batch import batched_field
+
 
 class Color(Enum):
     RED = 1
@@ -44,7 +47,7 @@ class Odd:
     """No value of any type."""
 
     def __repr__(self) -> str:
-        return "<odd>"
+        return "'<odd>'"
 
 
 class Unprintable(Exception):
@@ -68,9 +71,9 @@ class Awaitable:
         self._value, self._ticks = value, ticks
 
     def __repr__(self) -> str:
-        return "<Awaitable>"
+        return "'<Awaitable>'"
 
-    def __await__(self):
+    def __await__(self) -> Generator[None, None, Any]:
         for _ in range(self._ticks):
             yield
         if isinstance(self._value, Exception):
@@ -91,12 +94,14 @@ def _serialize(value: Any) -> Any:
 class Builder:
     """Makes a world."""
 
-    def __init__(self, seed: int, *, trouble: float = 0.08) -> None:
+    def __init__(self, seed: int, *, trouble: float = 0.08, waits: bool = True, batches: bool = False) -> None:
         self.seed = seed
         self.trouble = trouble
+        self.waits = waits
+        self.batches = batches
         self.random = random.Random(seed)
         self.modes: dict[str, str] = {}
-        self.leaves = [
+        self.leaves: list[Any] = [
             GraphQLString,
             GraphQLInt,
             GraphQLFloat,
@@ -169,7 +174,7 @@ class Builder:
             def is_type_of(value: Any, info: Any) -> Any:
                 assert info.field_name
                 answer = getattr(value, "typename", None) == name
-                if kind < 0.1:
+                if kind < 0.1 and self.waits:
                     return Awaitable(answer, 1)
                 return answer
 
@@ -188,6 +193,7 @@ class Builder:
         return GraphQLField(self._type(chance), args)
 
     def _type(self, chance: random.Random, depth: int = 0) -> Any:
+        type_: Any
         kind = chance.random()
         if kind < 0.3 and depth < 3:
             type_ = GraphQLList(self._type(chance, depth + 1))
@@ -213,7 +219,7 @@ class Builder:
                 answer = chance.choice([None, "Nothing", "Int", 7, "Query"])
             elif trouble < self.trouble:
                 raise ValueError(f"No type for {name}.")
-            return Awaitable(answer, 1) if kind > 0.8 else answer
+            return Awaitable(answer, 1) if kind > 0.8 and self.waits else answer
 
         return resolve_type
 
@@ -239,7 +245,12 @@ class Builder:
         self.classes[name] = types.new_class(name, (), {}, prepare)
 
     def _with_resolver(self, field: GraphQLField, name: str, key: str) -> GraphQLField:
-        mode = self.random.choice(["attribute", "attribute", "default", "sync", "async", "mixed", "future"])
+        modes = ["attribute", "attribute", "default", "sync"]
+        if self.waits:
+            modes += ["async", "mixed", "future"]
+        if self.batches and name.startswith("T"):
+            modes += ["batched"] * 3
+        mode = self.random.choice(modes)
         self.modes[f"{name}.{key}"] = mode
 
         def resolve(source: Any, info: Any, **arguments: Any) -> Any:
@@ -255,9 +266,26 @@ class Builder:
 
             read.reads_attribute = key  # type: ignore[attr-defined]
             field.resolve = read
+        elif mode == "batched":
+
+            async def resolve_many(parents: Any, info: Any, **arguments: Any) -> list[Any]:
+                await asyncio.sleep(0)
+                if self._chance(key, "batch").random() < self.trouble:
+                    raise ValueError(f"No {key} at all.")
+                return [self._make_one(parent, info, key, field.type, arguments) for parent in parents]
+
+            batched_field(field, resolve_many)
         elif mode != "default":
             field.resolve = resolve
         return field
+
+    def _make_one(self, parent: Any, info: Any, key: str, type_: Any, arguments: dict[str, Any]) -> Any:
+        assert info.path.key
+        place = f"{getattr(parent, 'id', 'root')}.{key}{sorted(arguments.items())}"
+        try:
+            return self._value(place, type_, "sync")
+        except Exception as error:  # noqa: BLE001 - it is the result for this parent
+            return error
 
     def _chance(self, place: str, what: str) -> random.Random:
         return random.Random(zlib.crc32(f"{self.seed} {place} {what}".encode()))
@@ -314,7 +342,7 @@ class Builder:
         }[type_.name]()
 
     def _trouble(self, place: str, chance: random.Random) -> Any:
-        kind = chance.randrange(7)
+        kind = chance.choice([0, 1, 2, 3, 4, 5, 6] if self.waits else [0, 1, 2, 4, 5, 6])
         if kind == 0:
             raise ValueError(f"Trouble at {place[-12:]}.")
         if kind == 1:
@@ -333,7 +361,7 @@ class Builder:
                 item = self._make(f"{place}[{index}]", type_, self._chance(f"{place}[{index}]", "item"))
             except Exception as error:  # noqa: BLE001 - it is the item
                 item = error
-            if chance.random() < 0.1:
+            if chance.random() < 0.1 and self.waits:
                 # Of coroutines that a source never hands out, or that stand in a list left aside, nobody can know.
                 item = (_later if kind < 0.8 and "[" not in place else Awaitable)(item, chance.choice([0, 1, 2]))
             items.append(item)
@@ -343,7 +371,7 @@ class Builder:
             return tuple(items)
         if kind < 0.9:
             return _iterate(items, fails=chance.random() < 0.3)
-        return _iterate_later(items, fails=chance.random() < 0.3)
+        return (_iterate_later if self.waits else _iterate)(items, fails=chance.random() < 0.3)
 
 
 _INPUT = GraphQLInputObjectType(
