@@ -24,7 +24,7 @@ from graphql.pyutils import Path
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
-from service.executor.run import PathLike, Run, make_path, real_path
+from service.executor.run import PathLike, Run, gather, make_path, real_path
 
 if TYPE_CHECKING:
     from service.executor.places import Field
@@ -108,7 +108,7 @@ class Batch:
             results = await call(self._resolver.resolve, [source for source, _, _ in rows], info, arguments)
         except Exception as error:  # noqa: BLE001 - the error of each of them
             results = [error] * len(rows)
-        waiting = []
+        waiting: list[Awaitable[None]] = []
         for (_, path, data), result in zip(rows, results, strict=True):
             try:
                 data[place.key] = place.settle(run, result, path)
@@ -117,7 +117,7 @@ class Batch:
             else:
                 if data[place.key].__class__ is CoroutineType:
                     waiting.append(self._wait(run, path, data))
-        await asyncio.gather(*waiting)
+        await gather(waiting)
 
     async def _wait(self, run: Run, path: PathLike, data: dict[str, Any]) -> None:
         try:

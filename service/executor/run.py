@@ -39,6 +39,7 @@ class Run:
     """
 
     __slots__ = (
+        "_abandoned",
         "_arguments",
         "_background",
         "_batch_tasks",
@@ -73,6 +74,7 @@ class Run:
         self._arguments: dict[Field, dict[str, Any]] = {}
         self._batches: dict[Field, Batch] = {}
         self._coroutines: list[Any] = []
+        self._abandoned: list[list[Any]] = []
         self._background: list[asyncio.Future[Any]] = []
         self._batch_tasks: set[asyncio.Task[None]] = set()
         self._nulled: list[Path | None] = []
@@ -125,8 +127,10 @@ class Run:
                     if self.is_awaitable(item):
                         self._coroutines.append(item)
                         left.append(item)
-        if left and _is_loop_running():
-            self._background.append(asyncio.gather(*left, return_exceptions=True))
+        if left:
+            self._abandoned.append(left)
+            if self._loop is not None:
+                self._settle_abandoned()
 
     def batch(self, field: "Field", source: Any, path: PathLike, data: dict[str, Any]) -> None:
         """Put a parent into the batch of a batched field; its value will be written into ``data``."""
@@ -148,7 +152,7 @@ class Run:
     @property
     def is_waiting(self) -> bool:
         """Whether anything has begun that has to be waited for."""
-        return bool(self.waits or self._background or self._batches)
+        return bool(self.waits or self._abandoned or self._batches)
 
     def execute(self, start: Callable[[], Any]) -> ExecutionResult | Awaitable[ExecutionResult]:
         """Run: the result itself, where nothing has to be waited for."""
@@ -172,7 +176,10 @@ class Run:
     async def finish(self, data: Any) -> ExecutionResult:
         """Wait for what began, and build the response. Whatever happens, nothing is left running."""
         try:
-            self._begin_batches()
+            self._loop = asyncio.get_running_loop()
+            self._settle_abandoned()
+            for field, batch in self._batches.items():
+                self._start(field, batch)
             if data.__class__ is CoroutineType:
                 data = await data
             await self.drain()
@@ -196,10 +203,9 @@ class Run:
             elif isinstance(each, asyncio.Future):
                 each.cancel()
 
-    def _begin_batches(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        for field, batch in self._batches.items():
-            self._start(field, batch)
+    def _settle_abandoned(self) -> None:
+        self._background += [asyncio.gather(*left, return_exceptions=True) for left in self._abandoned]
+        self._abandoned.clear()
 
     def _start(self, field: "Field", batch: "Batch") -> None:
         async def work() -> None:
@@ -211,11 +217,17 @@ class Run:
         self._batch_tasks.add(self._loop.create_task(work()))
 
     async def _stop(self) -> None:
-        tasks = [*self._background, *self._batch_tasks, *self.executor.background_futures]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # What is cancelled may leave its own siblings behind.
+        while running := [task for task in self._all_tasks() if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
         self.dispose()
+
+    def _all_tasks(self) -> Iterator["asyncio.Future[Any]"]:
+        yield from self._background
+        yield from self._batch_tasks
+        yield from self.executor.background_futures
 
     def _apply_nulls(self, data: Any) -> Any:
         for path in self._nulled:
@@ -252,22 +264,17 @@ class Finishing(Awaitable[ExecutionResult]):
 
 
 async def gather(awaitables: Sequence[Awaitable[Any]]) -> Sequence[Any]:
-    """Await several at once; one alone is awaited without a task around it. The first error cancels the others."""
+    """Await several at once; one alone is awaited without a task around it. The first error cancels the others.
+
+    So does a cancellation, which may come in the same turn as an error, when asyncio's own gathering has ended already.
+    """
     if len(awaitables) == 1:
         return [await awaitables[0]]
     tasks = [asyncio.ensure_future(each) for each in awaitables]
     try:
         return await asyncio.gather(*tasks)
-    except Exception:
+    except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-
-
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
