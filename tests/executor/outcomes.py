@@ -36,7 +36,9 @@ async def run(executor: Any) -> ExecutionResult:
 def describe(result: ExecutionResult) -> Outcome:
     """What a client sees of a result."""
     assert result.errors is None or result.errors
-    return repr(result.data), [(each.message, each.path, each.locations, each.extensions) for each in result.errors or ()]
+    return repr(result.data), [
+        (each.message, each.path, each.locations, each.extensions) for each in result.errors or ()
+    ]
 
 
 async def assert_nothing_runs(executor: Any) -> None:

@@ -70,7 +70,7 @@ async def run_all(case: Case, executor_class: type, *, is_reference: bool) -> li
     for executor in case.executors(executor_class):
         outcomes.append(describe(await run(executor)))
         if is_reference:
-            while len(asyncio.all_tasks()) > 1:
+            while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
         else:
@@ -123,7 +123,7 @@ def find_heard(text: str, errors: list[Any]) -> list[Any]:
 
     Of several that null the same place the first is told, and a loader's turn comes at another time than a batch's.
     """
-    data = eval(text, {"nan": "nan", "inf": "inf"})  # noqa: S307 - it is the repr of what has been checked
+    data = eval(text, {"nan": "nan", "inf": "inf"})
     return sorted((error for error in errors if _holds(data, error[1][:-1])), key=repr)
 
 
@@ -161,7 +161,10 @@ def make_schema() -> GraphQLSchema:
         named = str(info.return_type).strip("[]!")
         value: Any = {"Float": 1.5, "Int": 7, "Size": "SMALL"}.get(named, text)
         if named in {"Node", "Thing", "User", "Team"}:
-            value = {"__typename": named if named in {"User", "Team"} else chance.choice(["User", "Team"]), "text": text}
+            value = {
+                "__typename": named if named in {"User", "Team"} else chance.choice(["User", "Team"]),
+                "text": text,
+            }
         if "[" in str(info.return_type):
             value = [value, value] if depth < 4 else []
             value = [value] if "[[" in str(info.return_type) else value

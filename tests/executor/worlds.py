@@ -9,7 +9,7 @@ import asyncio
 import random
 import types
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -331,7 +331,7 @@ class Builder:
             type_ = chance.choice(members)
         if isinstance(type_, GraphQLObjectType):
             return self.classes[type_.name](place)
-        return {
+        leaves: dict[str, Callable[[], Any]] = {
             "String": lambda: chance.choice(["text", "text", "", 'quo"te', 7, True, 2.5]),
             "Int": lambda: chance.choice([1, 2, -5, 2**31 - 1, 2**31, True, "12", 1.0]),
             "Float": lambda: chance.choice([1.5, 2, -0.0, float("inf"), float("nan"), "2.5"]),
@@ -339,7 +339,8 @@ class Builder:
             "ID": lambda: chance.choice(["id", "id2", 7]),
             "E": lambda: chance.choice([Color.RED, Color.GREEN, 1, "word"]),
             "S": lambda: chance.choice(["odd", "bad", "undefined", 5, "fine", ["fine"]]),
-        }[type_.name]()
+        }
+        return leaves[type_.name]()
 
     def _trouble(self, place: str, chance: random.Random) -> Any:
         kind = chance.choice([0, 1, 2, 3, 4, 5, 6] if self.waits else [0, 1, 2, 4, 5, 6])
