@@ -129,6 +129,10 @@ class Query:
         return PAGE
 
     @strawberry.field
+    async def me(self) -> User:
+        return USERS[0]
+
+    @strawberry.field
     async def parents(self) -> list[Parent]:
         return PARENTS
 
@@ -161,6 +165,7 @@ WORKLOADS: dict[str, tuple[str, dict[str, Any]]] = {
         "query ($r: [_Any!]!) { _entities(representations: $r) { ... on User { id name email status avatarUrl } } }",
         ENTITIES,
     ),
+    "one object of 3 fields": ("{ me { id name email } }", {}),
     "20 parents of 10 children": ("{ parents { id name children { id name size } } }", {}),
 }
 

@@ -16,7 +16,7 @@ from graphql import (
 )
 from graphql.pyutils import Path, inspect, is_iterable
 
-from service.executor.classes import PlainClasses
+from service.executor.classes import CAST, PlainClasses
 from service.executor.leaves import find_names, find_test
 from service.executor.places import Field, Item, Place
 from service.executor.run import PathLike, Run
@@ -114,6 +114,8 @@ class Object(Value):
 
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:
         """The object's dict, or a coroutine."""
+        if type(value) in self.known and not hasattr(value, CAST):
+            return self.build(run, value, path)
         if self.type.is_type_of is not None:
             is_type_of = self.type.is_type_of(value, place.field.info(run, path))
             if run.is_awaitable(is_type_of):
