@@ -49,6 +49,7 @@ class Run:
         "_info_head",
         "_loop",
         "_nulled",
+        "_owned",
         "_tail",
         "bubbling",
         "errors",
@@ -76,6 +77,7 @@ class Run:
         self._coroutines: list[Any] = []
         self._abandoned: list[list[Any]] = []
         self._background: list[asyncio.Future[Any]] = []
+        self._owned: set[int] = set()
         self._batch_tasks: set[asyncio.Task[None]] = set()
         self._nulled: list[Path | None] = []
         self._broken = False
@@ -129,7 +131,7 @@ class Run:
                         left.append(item)
         if left:
             self._abandoned.append(left)
-            if self._loop is not None:
+            if _is_loop_running():
                 self._settle_abandoned()
 
     def batch(self, field: "Field", source: Any, path: PathLike, data: dict[str, Any]) -> None:
@@ -152,7 +154,7 @@ class Run:
     @property
     def is_waiting(self) -> bool:
         """Whether anything has begun that has to be waited for."""
-        return bool(self.waits or self._abandoned or self._batches)
+        return bool(self.waits or self._background or self._abandoned or self._batches)
 
     def execute(self, start: Callable[[], Any]) -> ExecutionResult | Awaitable[ExecutionResult]:
         """Run: the result itself, where nothing has to be waited for."""
@@ -195,16 +197,23 @@ class Run:
         return ExecutionResult(self._apply_nulls(data), self.errors.errors or None)
 
     def dispose(self) -> None:
-        """Close the coroutines that never ran, so that nobody is warned of them, and cancel the futures."""
+        """Close the coroutines that never ran, so that nobody is warned of them, and cancel the rest."""
+        for task in self._background:
+            if not task.get_loop().is_closed():
+                task.cancel()
         for each in self._coroutines:
             if each.__class__ is CoroutineType:
-                if getcoroutinestate(each) == CORO_CREATED:
+                if getcoroutinestate(each) == CORO_CREATED and id(each) not in self._owned:
                     each.close()
             elif isinstance(each, asyncio.Future):
                 each.cancel()
 
     def _settle_abandoned(self) -> None:
-        self._background += [asyncio.gather(*left, return_exceptions=True) for left in self._abandoned]
+        for left in self._abandoned:
+            tasks = [asyncio.ensure_future(each) for each in left]
+            self._background += tasks
+            asyncio.gather(*tasks, return_exceptions=True)  # sees their errors, so that nobody is told of them
+            self._owned.update(map(id, left))
         self._abandoned.clear()
 
     def _start(self, field: "Field", batch: "Batch") -> None:
@@ -266,15 +275,25 @@ class Finishing(Awaitable[ExecutionResult]):
 async def gather(awaitables: Sequence[Awaitable[Any]]) -> Sequence[Any]:
     """Await several at once; one alone is awaited without a task around it. The first error cancels the others.
 
-    So does a cancellation, which may come in the same turn as an error, when asyncio's own gathering has ended already.
+    So does a cancellation that comes in the same turn as an error, when asyncio's own gathering has ended already.
     """
     if len(awaitables) == 1:
         return [await awaitables[0]]
     tasks = [asyncio.ensure_future(each) for each in awaitables]
     try:
         return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    except BaseException as error:
+        # Whatever takes turns here changes the order of errors: as many as in graphql-core, and none if all have ended.
+        if isinstance(error, Exception) or not all(task.done() for task in tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

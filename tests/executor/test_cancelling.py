@@ -52,6 +52,8 @@ async def test_cancelled_at_any_point_nothing_is_left():
             await pass_turns(seed % 9)
             broken_off += task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            if seed % 9 == 0:
+                await pass_turns(5)  # it had not begun: nobody waited for what it had
             await assert_nothing_runs(executor)
             del executor, task
     assert broken_off > POINTS / 4
@@ -89,6 +91,7 @@ async def test_a_result_that_nobody_awaits_leaves_nothing():
         for seed in range(POINTS):
             executor = make_executor(seed)
             executor.execute_operation()
+            await pass_turns(5)  # what had begun is cancelled, and ends
             await assert_nothing_runs(executor)
             del executor
             gc.collect()
@@ -103,6 +106,7 @@ async def test_a_task_cancelled_before_it_began_leaves_nothing():
                 task = asyncio.ensure_future(result)
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+            await pass_turns(5)  # what had begun is cancelled, and ends
             await assert_nothing_runs(executor)
             del executor, result
 
