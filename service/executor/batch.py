@@ -24,7 +24,7 @@ from graphql.pyutils import Path
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
-from service.executor.run import PathLike, Run, gather, make_path, real_path
+from service.executor.run import PathLike, Run, make_path, real_path
 
 if TYPE_CHECKING:
     from service.executor.places import Field
@@ -117,7 +117,7 @@ class Batch:
             else:
                 if data[place.key].__class__ is CoroutineType:
                     waiting.append(self._wait(run, path, data))
-        await gather(waiting)
+        await run.gather(waiting)
 
     async def _wait(self, run: Run, path: PathLike, data: dict[str, Any]) -> None:
         try:

@@ -28,7 +28,7 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path
 
-from service.executor.run import PathLike, Run, gather, make_path, real_path
+from service.executor.run import PathLike, Run, make_path, real_path
 
 if TYPE_CHECKING:
     from service.executor.batch import Batch, BatchResolver
@@ -100,7 +100,7 @@ class Place:
 
     async def _wait_object(self, run: Run, data: dict[str, Any], keys: list[str], path: PathLike) -> Any:
         try:
-            data.update(zip(keys, await gather([data[key] for key in keys]), strict=True))
+            data.update(zip(keys, await run.gather([data[key] for key in keys]), strict=True))
         except Exception as error:  # noqa: BLE001 - a field that may not be null failed
             return self.fail(run, error, path)
         return data
@@ -114,7 +114,7 @@ class Place:
 
     async def _wait_list(self, run: Run, items: list[Any], indices: list[int], path: PathLike) -> Any:
         try:
-            for index, item in zip(indices, await gather([items[index] for index in indices]), strict=True):
+            for index, item in zip(indices, await run.gather([items[index] for index in indices]), strict=True):
                 items[index] = item
         except Exception as error:  # noqa: BLE001 - an item that may not be null failed
             return self.fail(run, error, path)

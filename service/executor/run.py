@@ -134,6 +134,28 @@ class Run:
             if _is_loop_running():
                 self._settle_abandoned()
 
+    async def gather(self, awaitables: Sequence[Awaitable[Any]]) -> Sequence[Any]:
+        """Await several at once; one alone is awaited without a task around it. The first error cancels the others.
+
+        It takes as many turns of the loop as in graphql-core, since the order of errors depends on that.
+        """
+        if len(awaitables) == 1:
+            return [await awaitables[0]]
+        tasks = [asyncio.ensure_future(each) for each in awaitables]
+        try:
+            return await asyncio.gather(*tasks)
+        except Exception:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        except asyncio.CancelledError:
+            # It may come in the same turn as an error, when asyncio's gathering has ended but its tasks have not.
+            for task in tasks:
+                task.cancel()
+            self._background += [task for task in tasks if not task.done()]
+            raise
+
     def batch(self, field: "Field", source: Any, path: PathLike, data: dict[str, Any]) -> None:
         """Put a parent into the batch of a batched field; its value will be written into ``data``."""
         batch = self._batches.get(field)
@@ -270,25 +292,6 @@ class Finishing(Awaitable[ExecutionResult]):
     def __del__(self) -> None:
         if self._run is not None:
             self._run.dispose()
-
-
-async def gather(awaitables: Sequence[Awaitable[Any]]) -> Sequence[Any]:
-    """Await several at once; one alone is awaited without a task around it. The first error cancels the others.
-
-    So does a cancellation that comes in the same turn as an error, when asyncio's own gathering has ended already.
-    """
-    if len(awaitables) == 1:
-        return [await awaitables[0]]
-    tasks = [asyncio.ensure_future(each) for each in awaitables]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException as error:
-        # Whatever takes turns here changes the order of errors: as many as in graphql-core, and none if all have ended.
-        if isinstance(error, Exception) or not all(task.done() for task in tasks):
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        raise
 
 
 def _is_loop_running() -> bool:
