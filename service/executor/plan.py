@@ -163,7 +163,8 @@ class Plan:
         known = self._facts.plain if type_.is_type_of is None else {own} if own is not None else set[type]()
         value = Object(type_, place, known, self)
         if eagerly:
-            with suppress(GraphQLError):  # to be met again, and told of, by each object here
+            # Both are met again by each object here: the one is told of, the other may not be with less around it.
+            with suppress(GraphQLError, RecursionError):
                 value.fields = self._fields(value, self._collect(value))
         return value
 

@@ -187,7 +187,7 @@ class Run:
             self.errors.add(error, None)
         if self.is_waiting:
             return Finishing(self, data)
-        return ExecutionResult(data, self.errors.errors or None)
+        return self._respond(data)
 
     async def drain(self) -> None:
         """Wait until no batch is left; those that come while waiting too."""
@@ -216,7 +216,7 @@ class Run:
         finally:
             if self._broken:
                 await self._stop()
-        return ExecutionResult(self._apply_nulls(data), self.errors.errors or None)
+        return self._respond(self._apply_nulls(data))
 
     def dispose(self) -> None:
         """Close the coroutines that never ran, so that nobody is warned of them, and cancel the rest."""
@@ -229,6 +229,12 @@ class Run:
                     each.close()
             elif isinstance(each, asyncio.Future):
                 each.cancel()
+
+    def _respond(self, data: Any) -> ExecutionResult:
+        # The one cycle of a request: the executor holds helpers that are methods of its own. Without it, the context
+        # and all that it holds go when the request does, and not when the collector comes.
+        del self.executor.async_helpers
+        return ExecutionResult(data, self.errors.errors or None)
 
     def _settle_abandoned(self) -> None:
         for left in self._abandoned:

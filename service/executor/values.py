@@ -107,10 +107,12 @@ class Object(Value):
             except GraphQLError as error:  # a directive's variable does not fit
                 return self.place.fail(run, error, path)
         self._built += 1
-        if self._built <= self._owner.compile_after:
-            return self._build_rest(run, source, path, {}, None)
-        self._owner.generate(self)
-        return self.build(run, source, path)
+        if self._built > self._owner.compile_after:
+            with suppress(RecursionError):  # too deep to be compiled from here
+                self._owner.generate(self)
+            if not self.is_to_generate:
+                return self.build(run, source, path)
+        return self._build_rest(run, source, path, {}, None)
 
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:
         """The object's dict, or a coroutine."""
@@ -238,6 +240,8 @@ class Items(Value):
 
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:
         """The list of completed items, or a coroutine."""
+        if value.__class__ is list:
+            return self.build(run, value, path)
         if run.executor.is_async_iterable(value):
             return run.later(self._complete_async(run, place, value.__aiter__(), path))
         if not is_iterable(value):

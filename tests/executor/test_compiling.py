@@ -1,6 +1,9 @@
 """What is compiled, when, and how long it is kept; what is left to graphql-core, and why."""
 
+import gc
+import linecache
 import random
+import re
 from typing import Any
 
 import pytest
@@ -110,18 +113,15 @@ def test_a_cache_belongs_to_one_schema():
 
 
 def test_the_first_objects_of_a_place_have_no_code_of_their_own():
-    cache = Cache(1000, 2)
     document = parse("{ me { name } items { name } }")
-    executor = build(create_executor(pytest.fail), SCHEMA, document)
-    plan = find(cache, document)
-    from service.executor.context import _execute  # noqa: PLC0415
-
-    _execute(executor, plan, serially=False)
-    assert ["Item at items.[]" in unit.source for unit in plan.units] == [True]
-    for _ in range(2):
-        _execute(executor, plan, serially=False)
-    assert ["# Query" in unit.source for unit in plan.units] == [False, True]
-    assert "Item at items.[]" not in plan.units[1].source
+    executor_class = create_executor(pytest.fail, compile_after=2)
+    sources = []
+    for _ in range(4):
+        known = set(linecache.cache)
+        build(executor_class, SCHEMA, document).execute_operation()
+        sources.append("".join(linecache.getlines(name)[0] for name in set(linecache.cache) - known))
+    # The third item of the first request, and then the third request.
+    assert [re.findall(r"build_([a-z]+)", source) for source in sources] == [["items"], [], ["me"], []]
 
 
 @pytest.mark.parametrize("compile_after", [0, 1])
@@ -134,6 +134,40 @@ def test_fragments_within_fragments_are_compiled_as_far_as_there_is_data(compile
     document = parse(text)
     assert answer(document, create_executor(pytest.fail, compile_after=compile_after)) == answer(document, REFERENCE)
     assert find(Cache(10_000, 0), document).size < 1000
+
+
+@pytest.mark.parametrize("compile_after", [0, 1])
+def test_deep_operations_are_compiled_as_far_as_the_stack_goes(compile_after: int):
+    schema = make_schema()
+    types: Any = schema.type_map
+    types["Item"].fields["next"].resolve = lambda source, _: {"name": "n", "depth": source.get("depth", 0) + 1}
+    document = parse("{ me " + "{ name next " * 120 + "{ name }" + "}" * 121)
+    executor_class = create_executor(pytest.fail, compile_after=compile_after)
+    expected = describe(build(REFERENCE, schema, document).execute_operation())
+    assert "'n'" in expected[0]
+    for _ in range(3):
+        assert describe(build(executor_class, schema, document).execute_operation()) == expected
+
+
+async def test_a_request_leaves_no_cycles_for_the_collector():
+    schema = make_schema()
+    types: Any = schema.type_map
+
+    async def later(*_: Any) -> list[dict[str, Any]]:
+        return [{"__typename": "Item", "name": "n"}] * 3
+
+    types["Query"].fields["items"].resolve = later
+    document = parse("{ items { name size } me { name next { name } } any { name } }")
+    executor_class = create_executor(pytest.fail, compile_after=0)
+    for _ in range(2):
+        await run(build(executor_class, schema, document))
+    gc.collect()
+    gc.disable()
+    try:
+        await run(build(executor_class, schema, document))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # --- how long ---
