@@ -12,7 +12,7 @@ from service.executor.classes import CAST
 from service.executor.names import is_name
 from service.executor.places import Field, Place
 from service.executor.run import make_path
-from service.executor.values import Abstract, Items, Leaf, Object, Value
+from service.executor.values import READY, Abstract, Items, Leaf, Object, Value
 
 
 class Unit:
@@ -20,7 +20,7 @@ class Unit:
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self.namespace: dict[str, Any] = {"make_path": make_path}
+        self.namespace: dict[str, Any] = {"make_path": make_path, "READY": READY}
         self._lines: list[str] = []
         self._builders: list[tuple[Value, str]] = []
         self._count = 0
@@ -163,15 +163,18 @@ class Unit:
         return [f"{prefix}{local} = {settle}"]
 
     def _scalar(self, field: Field, leaf: Leaf, value: str, settle: str) -> list[str]:
-        """A field that is serialized: here, where it becomes a string, as most do."""
+        """A field that is serialized: here, where its class is known to need no more."""
         serialize = self._name("serialize", field, leaf.coerce)
         classes = self._name("classes", field, leaf.known)
+        check = f"{self._name('check', field, field.settle_serialized)}(run, value, text, path)"
         otherwise = f"{settle}(run, value, path)"
         if field.is_nullable:
             otherwise = f"None if value is None else {otherwise}"
         return [
             f"value = {value}",
-            f"if value.__class__ in {classes} and (text := {serialize}(value)).__class__ is str: {field.local} = text",
+            f"if value.__class__ in {classes}:",
+            f"    text = {serialize}(value)",
+            f"    {field.local} = text if text.__class__ in READY else {check}",
             f"else: {field.local} = {otherwise}",
         ]
 

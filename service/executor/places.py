@@ -12,7 +12,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from graphql import (
@@ -32,7 +32,7 @@ from service.executor.run import PathLike, Run, make_path, real_path
 
 if TYPE_CHECKING:
     from service.executor.batch import Batch, BatchResolver
-    from service.executor.values import Value
+    from service.executor.values import Leaf, Value
 
 
 class Place:
@@ -159,6 +159,14 @@ class Field(Place):
         self.batch: BatchResolver | None = None
         self.local = ""
         """The local variable that holds it in generated code."""
+
+    def settle_serialized(self, run: Run, value: Any, serialized: Any, object_path: PathLike) -> Any:
+        """What became of a scalar's value, where that is neither text nor a number nor plain JSON."""
+        path = self._path(object_path)
+        try:
+            return cast("Leaf", self.value).check(run, self, value, serialized, path)
+        except Exception as error:  # noqa: BLE001 - errors of scalars become errors of the response
+            return self.fail(run, error, path)
 
     @property
     def has_no_code(self) -> bool:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import CoroutineType
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from graphql import (
     GraphQLAbstractType,
@@ -23,6 +23,10 @@ from service.executor.run import PathLike, Run
 
 Builder = Callable[[Run, Any, PathLike], Any]
 """Generated: an object's dict or a list's items; None where an error nulled it, or a coroutine."""
+
+
+READY: Final = frozenset({str, int, float, bool, dict, list})
+"""Classes of what scalars are serialized to that need no further look."""
 
 
 class Value:
@@ -53,14 +57,17 @@ class Leaf(Value):
     def complete(self, run: Run, place: Place, value: Any, path: Path) -> Any:
         """The serialized value."""
         self.known.admit(value)
-        coerced = self.coerce(value)
+        return self.check(run, place, value, self.coerce(value), path)
+
+    def check(self, run: Run, place: Place, value: Any, coerced: Any, path: Path) -> Any:
+        """What a value was serialized to, if it may stand in a response. Raises TypeError if it may not."""
         if coerced is Undefined or coerced is None:
             raise TypeError(
                 f"Expected `{inspect(self.type)}.coerce_output_value({inspect(value)})`"
                 f" to return non-nullable value, returned: {inspect(coerced)}"
             )
-        if coerced.__class__ is not str and run.is_awaitable(coerced):
-            return run.later(place.wait_coerced(run, cast("Any", coerced), path), coerced)
+        if coerced.__class__ not in READY and run.is_awaitable(coerced):
+            return run.later(place.wait_coerced(run, coerced, path), coerced)
         return coerced
 
 
