@@ -150,9 +150,8 @@ class Run:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
         except asyncio.CancelledError:
-            # It may come in the same turn as an error, when asyncio's gathering has ended but its tasks have not.
-            for task in tasks:
-                task.cancel()
+            # It may come in the same turn as an error, when asyncio's gathering has ended but its tasks have not: they
+            # go on beside the operation, as those of an object that is gone.
             self._background += [task for task in tasks if not task.done()]
             raise
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -88,18 +87,17 @@ async def test_timed_out_at_any_point_nothing_is_left():
 
 async def test_a_result_that_nobody_awaits_leaves_nothing():
     with leaving_nothing_behind():
-        for seed in range(POINTS):
+        for seed in range(POINTS // 5):
             executor = make_executor(seed)
             executor.execute_operation()
             await pass_turns(5)  # what had begun is cancelled, and ends
             await assert_nothing_runs(executor)
             del executor
-            gc.collect()
 
 
 async def test_a_task_cancelled_before_it_began_leaves_nothing():
     with leaving_nothing_behind():
-        for seed in range(POINTS):
+        for seed in range(POINTS // 5):
             executor = make_executor(seed)
             result = executor.execute_operation()
             if hasattr(result, "__await__"):

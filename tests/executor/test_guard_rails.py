@@ -75,7 +75,7 @@ names = st.one_of(
 )
 
 
-@settings(max_examples=scaled(test=150, soak=5000), deadline=None, database=None)
+@settings(max_examples=scaled(test=60, soak=5000), deadline=None, database=None)
 @given(
     st.lists(names, min_size=1, max_size=5, unique=True), hostile, st.lists(hostile, max_size=3), names, st.booleans()
 )

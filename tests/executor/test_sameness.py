@@ -182,7 +182,7 @@ def test_operations_of_hypothesis_graphql_answer_the_same():
     compiled = create_executor(pytest.fail, compile_after=0)
 
     @settings(
-        max_examples=scaled(test=100, soak=2500), deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=scaled(test=40, soak=2500), deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
     @given(strategies.from_schema(SDL))
     def check(text: str) -> None:
