@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from service.sandbox import access
 from service.sandbox.call import Call, Endpoint
 from service.sandbox.endpoints.members import project_ids
+from service.sandbox.endpoints.triage import change_issue
 from service.sandbox.issue_shapes import (
     event_ids,
     show_comment,
@@ -26,7 +26,6 @@ _SORTS: dict[str, Callable[[Issue], int]] = {
     "freq": lambda issue: issue.count,
     "user": lambda issue: issue.user_count,
 }
-_STATUSES = {"resolved": None, "unresolved": "ongoing", "ignored": "archived_until_escalating"}
 
 
 def list_issues(call: Call) -> Answer:
@@ -114,7 +113,7 @@ def get_issue(call: Call) -> Answer:
 def put_issue(call: Call) -> Answer:
     """Changes one issue; answers it."""
     issue, organization = _issue(call)
-    _change(issue, organization, call.json())
+    change_issue(call, issue, organization, call.json())
     call.world.changed()
     return answer_json(show_issue(issue, organization, call.base, call.manner))
 
@@ -129,7 +128,7 @@ def put_issues(call: Call) -> Answer:
         return no_content()
     changes = call.json()
     for issue in found:
-        _change(issue, call.organization, changes)
+        change_issue(call, issue, call.organization, changes)
     call.world.changed()
     return answer_json(changes)
 
@@ -142,42 +141,6 @@ def delete_issue(call: Call) -> Answer:
     return no_content(202)
 
 
-def _change(issue: Issue, organization: Organization, changes: dict[str, Any]) -> None:
-    if "status" in changes:
-        status = str(changes["status"])
-        if status == "resolvedInNextRelease":
-            status, issue.status_details = "resolved", {"inNextRelease": True}
-        else:
-            issue.status_details = dict(changes.get("statusDetails") or {})
-        if status not in _STATUSES:
-            raise invalid(status=f'"{status}" is not a valid choice.')
-        issue.status, issue.substatus = status, changes.get("substatus", _STATUSES[status])
-    if "priority" in changes:
-        issue.priority = str(changes["priority"])
-    if "assignedTo" in changes:
-        issue.assignee = _assignee(str(changes["assignedTo"] or ""), issue, organization)
-
-
-def _assignee(actor: str, issue: Issue, organization: Organization) -> tuple[str, int] | None:
-    """``user:ID``, ``ID``, address or ``team:ID``; empty takes the assignee away."""
-    if not actor:
-        return None
-    owners = set(issue.project.team_ids)
-    if actor.startswith("team:"):
-        number = actor.removeprefix("team:")
-        if not number.isdecimal() or int(number) not in owners:
-            raise invalid(assignedTo="Cannot assign to a team without access to the project")
-        return "team", int(number)
-    name = actor.removeprefix("user:").lower()
-    for member in organization.members:
-        user = member.user
-        if user and name in {str(user.id), user.email.lower()}:
-            if owners.isdisjoint(member.teams):
-                raise invalid(assignedTo="Cannot assign to non-team member")
-            return "user", user.id
-    raise invalid(assignedTo="Unknown actor input")
-
-
 def list_comments(call: Call) -> Answer:
     """An issue's notes, the newest first."""
     issue, _ = _issue(call)
@@ -187,14 +150,45 @@ def list_comments(call: Call) -> Answer:
 
 def add_comment(call: Call) -> Answer:
     """Adds a note: 201."""
-    issue, _ = _issue(call)
+    issue, organization = _issue(call)
+    comment = Comment(call.world.new_id(), call.user, _read_text(call), call.world.now)
+    issue.comments.append(comment)
+    call.world.changed()
+    call.announcer.comment("created", comment, issue, organization, call.user)
+    return answer_json(show_comment(comment, call.manner), 201)
+
+
+def _read_text(call: Call) -> str:
     text = call.json().get("text")
     if not isinstance(text, str) or not text.strip():
         raise invalid(text="This field is required.")
-    comment = Comment(call.world.new_id(), call.user, text, call.world.now)
-    issue.comments.append(comment)
+    return text
+
+
+def put_comment(call: Call) -> Answer:
+    """Rewrites a note of one's own."""
+    issue, organization, comment = _own_comment(call)
+    comment.text = _read_text(call)
     call.world.changed()
-    return answer_json(show_comment(comment, call.manner), 201)
+    call.announcer.comment("updated", comment, issue, organization, call.user)
+    return answer_json(show_comment(comment, call.manner))
+
+
+def delete_comment(call: Call) -> Answer:
+    """Removes a note of one's own: 204."""
+    issue, organization, comment = _own_comment(call)
+    issue.comments.remove(comment)
+    call.world.changed()
+    call.announcer.comment("deleted", comment, issue, organization, call.user)
+    return no_content()
+
+
+def _own_comment(call: Call) -> tuple[Issue, Organization, Comment]:
+    issue, organization = _issue(call)
+    found = next((c for c in issue.comments if str(c.id) == call.names["comment"] and c.user is call.user), None)
+    if found is None:
+        raise not_found()
+    return issue, organization, found
 
 
 def list_external_issues(call: Call) -> Answer:
@@ -320,6 +314,7 @@ _ORGANIZATION_ISSUE = "organizations/{organization}/issues/{issue}/"
 _ONE = {"GET": get_issue, "PUT": put_issue, "DELETE": delete_issue}
 _ONE_LIMIT = {"GET": 5, "PUT": 5, "DELETE": 5}
 _COMMENTS = {"GET": list_comments, "POST": add_comment}
+_COMMENT = {"PUT": put_comment, "DELETE": delete_comment}
 
 ENDPOINTS = (
     Endpoint(
@@ -333,6 +328,8 @@ ENDPOINTS = (
     Endpoint("issues/{issue}/", _ONE, access.EVENT, _ONE_LIMIT),
     Endpoint(_ORGANIZATION_ISSUE + "comments/", _COMMENTS, access.EVENT),
     Endpoint("issues/{issue}/comments/", _COMMENTS, access.EVENT),
+    Endpoint(_ORGANIZATION_ISSUE + "comments/{comment}/", _COMMENT, access.COMMENT),
+    Endpoint("issues/{issue}/comments/{comment}/", _COMMENT, access.COMMENT),
     Endpoint(_ORGANIZATION_ISSUE + "external-issues/", {"GET": list_external_issues}, access.EVENT),
     Endpoint(_ORGANIZATION_ISSUE + "events/", {"GET": list_events}, access.EVENT),
     Endpoint("issues/{issue}/events/", {"GET": list_events}, access.EVENT),
