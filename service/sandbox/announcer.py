@@ -10,11 +10,23 @@ import msgspec
 from service.sandbox import hook_shapes as shapes
 from service.sandbox.deliveries import Delivery, Policy, sign
 from service.sandbox.webhooks import Webhooks
-from service.sandbox.world import App, Comment, Incident, Installation, Issue, Manner, Organization, User, World
+from service.sandbox.world import (
+    App,
+    Comment,
+    Incident,
+    Installation,
+    Issue,
+    Manner,
+    Organization,
+    ServiceHook,
+    User,
+    World,
+)
 
 _AGENT = "sentry/sandbox (made up)"
 _RETRIES = 3
 _SERVICE_HOOK = Policy(timeout=5.0, retries=5)
+"A service hook's answer is not looked at: only one that never comes is asked for again."
 _PLUGIN = Policy(timeout=5.0)
 _OLD_ISSUE_ACTIONS = {"created", "resolved", "ignored", "assigned"}
 
@@ -142,19 +154,20 @@ class Announcer:
         hooks = [hook for hook in issue.project.hooks if not names.isdisjoint(hook.events)]
         if not hooks:
             return
-        body = shapes.show_service_hook(issue, 0, organization, self.base, self.manner)
-        name, clock = max(names), self.webhooks.clock
+        payload = shapes.show_service_hook(issue, 0, organization, self.base, self.manner)
         for hook in hooks:
+            # One post an event, whichever of the two it waits for.
+            name = min(names.intersection(hook.events))
+            self._send(hook.url, "service_hook", name, payload, self._hook_headers(hook), _SERVICE_HOOK)
 
-            def headers(body: bytes, guid: str = hook.guid, secret: str = hook.secret) -> dict[str, str]:
-                return {
-                    **_plain_headers(),
-                    "x-servicehook-timestamp": str(int(clock())),
-                    "x-servicehook-guid": guid,
-                    "x-servicehook-signature": sign(secret, body),
-                }
-
-            self._send(hook.url, "service_hook", name, body, headers, _SERVICE_HOOK)
+    def _hook_headers(self, hook: ServiceHook) -> Callable[[bytes], dict[str, str]]:
+        guid, secret, clock = hook.guid, hook.secret, self.webhooks.clock
+        return lambda body: {
+            **_plain_headers(),
+            "x-servicehook-timestamp": str(int(clock())),
+            "x-servicehook-guid": guid,
+            "x-servicehook-signature": sign(secret, body),
+        }
 
     def _send(
         self,

@@ -107,6 +107,7 @@ class Sandbox(Upheavals, Happenings):
         self.faults.clear()
         self.requests.clear()
         self.webhooks.clear()
+        self.webhooks.retry_wait = self.config.webhook_retry_wait
         self._pages.clear()
         self.limiter = self._build_limiter()
         self.manner = self.config.manner

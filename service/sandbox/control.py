@@ -65,6 +65,10 @@ class _Skew(msgspec.Struct):
     seconds: float
 
 
+class _Wait(msgspec.Struct):
+    seconds: float
+
+
 class _Token(msgspec.Struct):
     token: str
 
@@ -78,8 +82,9 @@ def answer(sandbox: "Sandbox", method: str, path: str, body: bytes) -> Answer:
     keeps it) or installation uuid.
 
     Of webhooks: ``GET deliveries/`` lists those that were sent, and those that were dropped; ``GET/POST/DELETE
-    steering/`` lists, adds, ends (see :mod:`service.sandbox.steering`). What no API can do: ``POST events/``,
-    ``issue-alerts/``, ``metric-alerts/`` and ``PUT plugin/`` take the arguments of :class:`Happenings`' methods.
+    steering/`` lists, adds, ends (see :mod:`service.sandbox.steering`); ``PUT retry-wait/`` sets seconds. What no API
+    can do: ``POST events/``, ``issue-alerts/``, ``metric-alerts/`` and ``PUT plugin/`` take the arguments of the
+    methods of :class:`service.sandbox.happenings.Happenings`.
     """
     order = _ORDERS.get((method, path.removeprefix(ROOT)))
     if order is None:
@@ -99,6 +104,10 @@ def _set_manner(sandbox: "Sandbox", body: bytes) -> None:
 
 def _set_skew(sandbox: "Sandbox", body: bytes) -> None:
     sandbox.skew = msgspec.json.decode(body, type=_Skew).seconds
+
+
+def _set_retry_wait(sandbox: "Sandbox", body: bytes) -> None:
+    sandbox.webhooks.retry_wait = msgspec.json.decode(body, type=_Wait).seconds
 
 
 def _set_redirects(sandbox: "Sandbox", body: bytes) -> None:
@@ -151,6 +160,7 @@ _ORDERS: dict[tuple[str, str], Callable[["Sandbox", bytes], object]] = {
     ("PUT", "manner/"): _set_manner,
     ("PUT", "skew/"): _set_skew,
     ("PUT", "redirects/"): _set_redirects,
+    ("PUT", "retry-wait/"): _set_retry_wait,
     ("POST", "revoke/"): lambda sandbox, body: sandbox.revoke(msgspec.json.decode(body, type=_Token).token),
     ("POST", "reset/"): lambda sandbox, _: sandbox.reset(),
 }

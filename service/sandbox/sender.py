@@ -21,11 +21,13 @@ _LONGEST = 30.0
 class Sender:
     """Sends from a thread that lives while there is something to send.
 
-    ``clock`` dates the attempts; ``retry_wait`` is in seconds; ``on_change`` is called from the thread after whatever
-    changes a delivery.
+    ``clock`` dates the attempts; ``retry_wait`` says how many seconds lie between them; ``on_change`` is called from
+    the thread after whatever changes a delivery.
     """
 
-    def __init__(self, clock: Callable[[], float], retry_wait: float, on_change: Callable[[Delivery], None]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], retry_wait: Callable[[], float], on_change: Callable[[Delivery], None]
+    ) -> None:
         self._clock = clock
         self._retry_wait = retry_wait
         self._on_change = on_change
@@ -113,7 +115,7 @@ class Sender:
             if not left or not policy.retries_after(attempt):
                 delivery.state = "failed"
                 break
-            await self._rest([delivery], self._retry_wait)
+            await self._rest([delivery], self._retry_wait())
         self._on_change(delivery)
 
     async def _rest(self, deliveries: Sequence[Delivery], seconds: float) -> None:

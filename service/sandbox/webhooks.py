@@ -15,16 +15,20 @@ _IS_OPEN = {"sending", "resting"}
 
 
 class Webhooks:
-    """Sends webhooks; ``deliveries`` are those that were sent, the oldest first, ``missed`` those that never were."""
+    """Sends webhooks; ``deliveries`` are those that were sent, the oldest first, ``missed`` those that never were.
+
+    ``retry_wait``, the seconds between attempts, may be changed at any time.
+    """
 
     def __init__(self, clock: Callable[[], float], retry_wait: float) -> None:
         self.clock = clock
+        self.retry_wait = retry_wait
         self.deliveries: deque[Delivery] = deque(maxlen=_KEPT)
         self.missed: deque[Delivery] = deque(maxlen=_KEPT)
         self.steering = Steering()
         self._changed = Condition()
         self._open: set[Delivery] = set()
-        self._sender = Sender(clock, retry_wait, self._note)
+        self._sender = Sender(clock, lambda: self.retry_wait, self._note)
 
     def send(self, delivery: Delivery) -> None:
         """Sends one, unless it is steered elsewhere; returns at once."""

@@ -9,6 +9,7 @@ from service.sandbox.endpoints import (
     organizations,
     projects,
     releases,
+    service_hooks,
     teams,
 )
 
@@ -19,6 +20,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *projects.ENDPOINTS,
     *issues.ENDPOINTS,
     *releases.ENDPOINTS,
+    *service_hooks.ENDPOINTS,
     *credentials.ENDPOINTS,
     *installations.ENDPOINTS,
 )
