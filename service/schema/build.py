@@ -10,6 +10,7 @@ from strawberry.schema.config import StrawberryConfig
 
 import service.schema.enums  # noqa: F401 - describes the enums before the types use them
 from service.schema.auth_directives import add_auth_directives
+from service.schema.event_types import EVENT_TYPES
 from service.schema.fast_fields import install_attribute_resolvers
 from service.schema.federation import Subgraph
 from service.schema.mutation import Mutation
@@ -55,6 +56,7 @@ def _build(query: type, *, suggestions: bool = True) -> Subgraph:
     schema = Subgraph(
         query=query,
         mutation=Mutation,
+        types=EVENT_TYPES,
         config=StrawberryConfig(scalar_map={JSON: JSON_SCALAR}, disable_field_suggestions=not suggestions),
         federation_version=FEDERATION_VERSION,
     )

@@ -15,12 +15,11 @@ from service.schema import arguments as args
 from service.schema import relay
 from service.schema.context import Info
 from service.schema.diagnosis import ConnectionDiagnosis
-from service.schema.link_session import LinkSession
+from service.schema.link_session import LinkSession, load_open_link_session
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.rate_limit import SentryRateLimit, build_rate_limit
 from service.schema.user import SentryOrganization, User, UserConnection, resolve_users
 from service.sentry.profiles import Profile
-from service.tenants.caller import Role
 
 
 @strawberry.type(description="A project that a connection is limited to.")
@@ -91,9 +90,7 @@ class Connection(relay.Node):
     )
     async def link_session(record: strawberry.Parent[ConnectionRecord], info: Info) -> LinkSession | None:
         """A session that is ready to send."""
-        if info.context.caller.role is not Role.ADMIN:
-            return None
-        return await info.context.loaders.open_link_session.load(record.external_id)  # type: ignore[return-value]  # backs the type
+        return await load_open_link_session(record, info)
 
     @strawberry.field(description="Where its credential is removed by hand, which only Sentry can revoke.")
     def removal(record: strawberry.Parent[ConnectionRecord]) -> ConnectionRemoval:
