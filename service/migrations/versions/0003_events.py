@@ -90,6 +90,7 @@ def _create_delivery() -> None:
         sa.Column("previous_secret", sa.LargeBinary()),
         sa.Column("previous_until", _TIME),
         sa.Column("failing_since", _TIME),
+        sa.Column("problem", sa.String(64)),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_endpoints"),
@@ -122,8 +123,17 @@ def _create_delivery() -> None:
         ),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name="fk_webhook_deliveries_event_id", ondelete="CASCADE"),
     )
-    for columns in (["tenant_id", "endpoint_id", "id"], ["status", "next_at"], ["event_id"]):
+    for columns in (["tenant_id", "endpoint_id", "id"], ["event_id"]):
         op.create_index(f"ix_webhook_deliveries_{'_'.join(columns)}", "webhook_deliveries", columns)
+    for status, column in (("pending", "next_at"), ("dead", "id")):  # few rows have it, and are looked for all the time
+        only = sa.text(f"status = '{status}'")
+        op.create_index(
+            f"ix_webhook_deliveries_{status}",
+            "webhook_deliveries",
+            ["endpoint_id", column],
+            sqlite_where=only,
+            postgresql_where=only,
+        )
     op.create_table(
         "webhook_attempts",
         sa.Column("delivery_id", sa.String(64), nullable=False),
