@@ -8,6 +8,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower cas
 _BODY = r"[0-9a-hjkmnp-tv-z]{26}"
 _CONNECTION = re.compile(rf"con_{_BODY}\Z")
 _USER = re.compile(rf"usr_({_BODY})_([0-9]{{1,19}})\Z")
+_EVENT = re.compile(rf"evt_{_BODY}\Z")
 _LARGEST = 2**63 - 1  # of Sentry's ids; asked for a larger one, it answers 500
 
 
@@ -21,6 +22,11 @@ def new_id(prefix: str) -> str:
 def is_connection_id(text: str) -> bool:
     """Whether the text has the form of a connection's id."""
     return _CONNECTION.match(text) is not None
+
+
+def is_event_id(text: str) -> bool:
+    """Whether the text has the form of an event's id."""
+    return _EVENT.match(text) is not None
 
 
 def build_user_id(connection_id: str, member_id: str) -> str:

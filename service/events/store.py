@@ -49,8 +49,9 @@ class EventStore:
             conditions.append(col(EventRecord.position) < before)
         is_backward = before is not None and after is None
         order = col(EventRecord.position).desc() if is_backward else col(EventRecord.position).asc()
+        statement = select(EventRecord).where(*conditions).order_by(order).limit(limit)
         async with self._database.session() as session:
-            found = list(await session.exec(select(EventRecord).where(*conditions).order_by(order).limit(limit)))
+            found = list(await session.exec(statement))
         return found[::-1] if is_backward else found
 
     async def get_many(self, tenant_id: str, ids: Sequence[str]) -> dict[str, EventRecord]:

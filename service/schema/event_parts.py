@@ -7,6 +7,7 @@ import strawberry
 from service.directory.user import Group
 from service.errors import ServiceError
 from service.events.body import HookBody, JsonObject, build_issue_url
+from service.schema import relay
 from service.schema.context import Info
 from service.schema.user import User, UserGroup
 
@@ -27,7 +28,8 @@ class EventActor:
 
     @strawberry.field(
         description="The user; null where it is none or is gone, and where the connection may not read users. The "
-        "users of a connection cost one call together."
+        "users of a connection cost one call together.",
+        directives=[relay.cost(2)],
     )
     async def user(self, info: Info) -> User | None:
         """The user by Sentry's user id."""

@@ -15,6 +15,7 @@ from service.connections.models import ConnectionRecord
 from service.directory.members import Source
 from service.directory.user import Membership, Organization, User
 from service.errors import ServiceError
+from service.events.models import EventRecord
 from service.sentry.account import Account
 from service.sentry.payloads import decode
 from service.tasks import together
@@ -44,6 +45,7 @@ class Loaders:
             self._connections_by_external_id
         )
         self.open_link_session: DataLoader[str, LinkSessionRecord | None] = DataLoader(self._open_link_sessions)
+        self.event: DataLoader[str, EventRecord | None] = DataLoader(self._events)
         self.user: DataLoader[UserKey, User | None] = DataLoader(self._users)
         self.user_by_external_id: DataLoader[UserKey, User | None] = DataLoader(self._users_by_external_id)
         self.user_by_email: DataLoader[UserKey, User | None] = DataLoader(self._users_by_email)
@@ -70,6 +72,14 @@ class Loaders:
     async def _open_link_sessions(self, external_ids: list[str]) -> list[LinkSessionRecord | None]:
         found = await self._services.link_sessions.find_open_by_external_ids(self._caller, external_ids)
         return [found.get(each) for each in external_ids]
+
+    async def _events(self, ids: list[str]) -> list[EventRecord | None]:
+        found = await self._services.events.get_many(self._caller.tenant_id, ids)
+        if self._caller.is_narrowed:
+            connections = {event.connection_id for event in found.values() if event.connection_id is not None}
+            seen = await self._services.connections.get_many(self._caller, connections)
+            found = {event.id: event for event in found.values() if event.connection_id in seen}
+        return [found.get(each) for each in ids]
 
     async def load_users(self, keys: Sequence[UserKey]) -> Found[User]:
         """Users by member id, without a future for each: for callers that have the whole batch at hand."""

@@ -1,11 +1,12 @@
 """The root of reading."""
 
+from datetime import datetime
 from typing import Annotated
 
 import strawberry
 
 from service.errors import BadInput, NotFound
-from service.ids import is_connection_id, parse_user_id
+from service.ids import is_connection_id, is_event_id, parse_user_id
 from service.schema import arguments as args
 from service.schema import relay
 from service.schema.api_key import ApiKeyConnection, resolve_api_keys
@@ -13,6 +14,10 @@ from service.schema.audit import AuditEntryConnection, AuditFilterInput, resolve
 from service.schema.connection import Connection
 from service.schema.connection_listing import ConnectionConnection, resolve_connections
 from service.schema.context import Info
+from service.schema.event_filter import ConnectionIds, Environment, Level, Project, Types, build_event_filter
+from service.schema.event_listing import MOST_EVENTS, SentryEventConnection, resolve_events
+from service.schema.event_types import build_event
+from service.schema.inputs import assume_utc
 from service.schema.link_session import LinkSession, find_link_session
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.sealing_keys import RewrapProgress, SealingKey, resolve_rewrap_progress, resolve_sealing_keys
@@ -84,6 +89,40 @@ class Query:
     ) -> AuditEntryConnection | None:
         """A page of the audit log."""
         return await resolve_audit_log(info, relay.build_window(first, after, last, before), filter)
+
+    @strawberry.field(
+        description="What happened, in the order in which it was stored, the oldest first: `last: 20` gives the newest "
+        "twenty. Nothing is ever stored before what was listed already, so whoever goes on from `endCursor` misses "
+        "nothing; a cursor is good for a day. Events are kept for a while, a month unless the operator says otherwise. "
+        "A caller that is narrowed to named connections is shown what happened to those.",
+        directives=[relay.list_size()],
+    )
+    async def events(
+        self,
+        info: Info,
+        connection_ids: ConnectionIds = None,
+        types: Types = None,
+        project: Project = None,
+        environment: Environment = None,
+        level: Level = None,
+        since: Annotated[
+            datetime | None,
+            strawberry.argument(description="Stored at this time or later. UTC unless it says otherwise."),
+        ] = None,
+        first: Annotated[
+            int | None, strawberry.argument(description="How many events to give: 50 unless said, at most 100.")
+        ] = None,
+        after: args.After = None,
+        last: Annotated[
+            int | None,
+            strawberry.argument(description="How many events to give before `before`, or before the end, at most 100."),
+        ] = None,
+        before: args.Before = None,
+    ) -> SentryEventConnection | None:
+        """A page of events."""
+        wanted = await build_event_filter(info.context, connection_ids, types, project, environment, level)
+        window = relay.build_window(first, after, last, before, most=MOST_EVENTS, has_end=True)
+        return await resolve_events(info, window, wanted, assume_utc(since))
 
     @strawberry.field(description="One link session; null where there is none. Needs the role `admin`.")
     async def link_session(
@@ -194,6 +233,9 @@ async def load_node(info: Info, global_id: str) -> relay.Node | None:
     """The object of a global id, None where there is none or it is not the caller's."""
     if is_connection_id(global_id):
         return await info.context.loaders.connection.load(global_id)  # type: ignore[return-value]  # backs the type
+    if is_event_id(global_id):
+        record = await info.context.loaders.event.load(global_id)
+        return None if record is None else build_event(record)
     return await load_user(info, global_id)
 
 

@@ -14,6 +14,7 @@ from graphql import GraphQLObjectType
 from service.ids import build_user_id, new_id
 from service.link.rules import LinkSessionRequest
 from service.schema.build import build_schema
+from service.schema.event_types import EVENT_TYPES
 from service.tenants.caller import Role
 from tests.graph_fixture import BIG, MIDDLE, Graph
 from tests.scale import scaled
@@ -29,6 +30,7 @@ BY_CONNECTION = {
     "{ ... on Connection { name } } }",
     "Query.connection diagnosis": "query ($id: ID!) { connection(id: $id) { diagnosis { problems { code } } } }",
     "Query.auditLog": "query ($id: ID!) { auditLog(filter: {connectionId: $id}) { nodes { action details } } }",
+    "Query.events": "query ($id: ID!) { events(connectionIds: [$id]) { nodes { id } } }",
     "Mutation.updateConnection": 'mutation ($id: ID!) { updateConnection(input: {id: $id, name: "x"}) { name } }',
     "Mutation.updateConnection projects": "mutation ($id: ID!) "
     "{ updateConnection(input: {id: $id, projects: null}) { name } }",
@@ -58,6 +60,10 @@ BY_USER = {
 BY_EMAIL = {
     "Query._entities email": 'query ($id: ID!, $email: String!) { _entities(representations: [{__typename: "User", '
     "connectionId: $id, email: $email}]) { ... on User { email } } }",
+}
+BY_EVENT = {
+    "Query.node Event": "query ($id: ID!) { node(id: $id) { id ... on SentryEvent { type payload } } }",
+    "Query.nodes Event": "query ($id: ID!) { nodes(ids: [$id]) { id ... on SentryEvent { type payload } } }",
 }
 BY_KEY = {"Mutation.revokeApiKey": "mutation ($id: ID!) { revokeApiKey(id: $id) { name } }"}
 
@@ -93,12 +99,19 @@ REACHED = {
     "ConnectionRemoval",
     "CreatedApiKey",
     "CreatedLinkSession",
+    "EventActor",
+    "EventError",
+    "EventIssue",
+    "EventProject",
+    "EventTag",
     "LinkSession",
     "PageInfo",
     "Proxy",
     "ProxyHeader",
     "RewrapProgress",
     "SealingKey",
+    "SentryEventConnection",
+    "SentryEventEdge",
     "SentryOrganization",
     "SentryRateLimit",
     "User",
@@ -109,6 +122,7 @@ REACHED = {
     "UserPhone",
     "UserRole",
     "_Service",
+    *(each.__name__ for each in EVENT_TYPES),
 }
 # Their fields with arguments, which could name an object: each is looked at below.
 ARGUMENTS = {"Connection.users", "Connection.user", "Connection.proxy"}
@@ -117,7 +131,7 @@ SECRETS = ("lumen-labs", "Lumen Labs")
 
 
 def test_every_field_is_classified() -> None:
-    tables = (BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_KEY)
+    tables = (BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_EVENT, BY_KEY)
     classified = {name.split(" ")[0] for table in tables for name in table}
     found: set[str] = set()
     for type_ in build_schema()._schema.type_map.values():
@@ -141,6 +155,7 @@ class Foreign:
     email: str
     key_id: str
     session_id: str
+    event_id: str
 
 
 @pytest.fixture(params=["other tenant", "narrowed by id", "narrowed by externalId"])
@@ -163,7 +178,8 @@ async def foreign(graph: Graph, request: pytest.FixtureRequest) -> Foreign:
         )
         caller = await graph.as_role(Role.ADMIN, **narrowing)
     graph.sandbox.requests.clear()
-    return Foreign(caller, secret.id, secret.external_id, email, key_id, session.id)
+    (event,) = await graph.runtime.services.events.page(graph.tenant_id, limit=1)
+    return Foreign(caller, secret.id, secret.external_id, email, key_id, session.id, event.id)
 
 
 async def same(graph: Graph, operation: str, foreign: dict[str, Any], missing: dict[str, Any]) -> None:
@@ -208,6 +224,11 @@ async def test_a_foreign_user_is_not_found_by_address(foreign: Foreign, name: st
     await same(foreign.graph, BY_EMAIL[name], there, {"id": new_id("con"), "email": foreign.email})
 
 
+@pytest.mark.parametrize("name", BY_EVENT)
+async def test_a_foreign_event_is_not_there(foreign: Foreign, name: str) -> None:
+    await same(foreign.graph, BY_EVENT[name], {"id": foreign.event_id}, {"id": new_id("evt")})
+
+
 @pytest.mark.parametrize("name", BY_KEY)
 async def test_a_foreign_key_is_not_there(foreign: Foreign, name: str) -> None:
     await same(foreign.graph, BY_KEY[name], {"id": foreign.key_id}, {"id": new_id("key")})
@@ -215,12 +236,14 @@ async def test_a_foreign_key_is_not_there(foreign: Foreign, name: str) -> None:
 
 async def test_lists_hold_what_is_the_callers_own(foreign: Foreign) -> None:
     data = await foreign.graph.query(
-        "{ connections { totalCount nodes { id } } users(first: 1000) { nodes { connectionId } } }"
+        "{ connections { totalCount nodes { id } } users(first: 1000) { nodes { connectionId } } "
+        "events { nodes { connectionId } } }"
     )
     (own,) = [node["id"] for node in data["connections"]["nodes"]]
     assert own != foreign.connection_id
     assert data["connections"]["totalCount"] == 1
-    assert {node["connectionId"] for node in data["users"]["nodes"]} == {own}
+    for listed in ("users", "events"):
+        assert {node["connectionId"] for node in data[listed]["nodes"]} == {own}
 
 
 async def test_a_cursor_of_another_tenant_is_refused(graph: Graph) -> None:
