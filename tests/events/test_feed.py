@@ -164,7 +164,7 @@ async def test_who_joins_while_much_happens_gets_each_event_once(database):
             await asyncio.sleep(draw.random() * 0.2)
             after = draw.randint(0, len(committed))
             async with aclosing(await feed.follow("acme", Everything(), after=after)) as follower:
-                got = []
+                got: list[str] = []
                 while not got or got[-1] != last:
                     got += await take(follower, 1)
                     if draw.random() < 0.1:
