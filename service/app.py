@@ -59,8 +59,12 @@ from service.tasks import repeating
 from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
+from service.webhooks.addresses import Addresses
+from service.webhooks.finding import ReceiverFinder
+from service.webhooks.quarantine import Quarantine
 from service.webhooks.receive import HookReceiver
-from service.webhooks.routes import create_webhook_route
+from service.webhooks.receivers import Receivers
+from service.webhooks.routes import create_webhook_routes
 
 _PURGE_SECONDS = 3600
 
@@ -79,7 +83,7 @@ class Runtime:
     last_used: LastUsed
     authenticator: Authenticator
     refresher: Refresher
-    installations: Installations
+    hooks: HookReceiver
     services: Services
     observer: Observer
     readiness: ReadinessProbe
@@ -120,6 +124,8 @@ class Runtime:
             clients,
         )
         accounts = AccountSource(connections, vault, refresher, last_used)
+        addresses = Addresses(keyring, public_url=settings.public_url)
+        finder = ReceiverFinder(database, vault, legacy=settings.legacy_webhooks)
         members = MemberReader(client)
         # A keyed write counts as running for as long as it can last, and a little.
         running = timedelta(seconds=settings.upstream_deadline + 30)
@@ -131,6 +137,8 @@ class Runtime:
             link_sessions=link_sessions,
             journal=journal,
             events=EventStore(database),
+            receivers=Receivers(database, vault, addresses, finder),
+            quarantine=Quarantine(database, clients, cache),
             doctor=Doctor(client, connections, accounts, clients),
             linker=Linker(client, policy, connections, vault, accounts, journal, private_ca=settings.private_ca),
             sealing_keys=SealingKeys(database, keyring),
@@ -160,7 +168,15 @@ class Runtime:
             last_used=last_used,
             authenticator=authenticator,
             refresher=refresher,
-            installations=Installations(database, cache),
+            hooks=HookReceiver(
+                database,
+                clients=clients,
+                addresses=addresses,
+                installations=Installations(database, cache),
+                finder=finder,
+                last_used=last_used,
+                observe=observer.webhook,
+            ),
             services=services,
             observer=observer,
             readiness=readiness,
@@ -186,7 +202,9 @@ class Runtime:
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
             await stack.enter_async_context(self.last_used.running())
             await stack.enter_async_context(self.refresher.running(sweeps=self.settings.works))
+            await stack.enter_async_context(self.hooks.running())
             if self.settings.works:
+                await stack.enter_async_context(self.services.quarantine.running())
                 await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
             yield
 
@@ -196,6 +214,7 @@ class Runtime:
             await self.services.link_sessions.purge()
             await self.services.journal.purge(self.settings.audit_days)
             await self.services.events.purge(self.settings.event_days)
+            await self.services.quarantine.purge()
         except StorageUnavailable as error:
             _log.warning("rows_not_purged", error=error.message)
 
@@ -288,6 +307,5 @@ def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:
             public_url=settings.public_url,
             private_ca=settings.private_ca,
         )
-    if runtime.clients.apps:
-        routes.append(create_webhook_route(HookReceiver(runtime.clients, runtime.installations)))
+    routes += create_webhook_routes(runtime.hooks)
     return routes

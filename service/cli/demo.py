@@ -21,6 +21,7 @@ from service.sandbox.server import serve_in_thread
 from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, DEMO_TOKENS, Manner
 from service.settings import DEMO, OAuthClientSettings, SentryAppSettings, Settings, read_settings
 from service.tenants.caller import Caller, Role
+from service.webhooks.addresses import Addresses
 
 _TENANT = "demo"
 _KEY_NAME = "GraphiQL of the demo"
@@ -36,9 +37,9 @@ def demo(host: Host = None, port: Port = None, manner: SandboxManner = "latest")
     settings = read_settings(host=host, port=port, **DEMO)
     sandbox = create_sandbox(SandboxConfig(manner=manner))
     with _serve_sandbox(sandbox, settings.port + 1):
-        settings = _add_sandbox(settings, sandbox)
-        if not settings.keyring_file.exists():
-            Keyring.init(settings.keyring_file)
+        path = settings.keyring_file
+        keyring = Keyring.load(path) if path.exists() else Keyring.init(path)
+        settings = _add_sandbox(settings, sandbox, keyring)
         uvloop.run(_demo(settings, sandbox))
 
 
@@ -53,7 +54,7 @@ def _serve_sandbox(sandbox: Sandbox, port: int) -> Iterator[None]:
         yield
 
 
-def _add_sandbox(settings: Settings, sandbox: Sandbox) -> Settings:
+def _add_sandbox(settings: Settings, sandbox: Sandbox, keyring: Keyring) -> Settings:
     """The settings with the stand-in Sentry's clients beside the operator's own."""
     host = "127.0.0.1" if settings.host in _EVERYWHERE else settings.host  # cookies of the page need a loopback address
     public_url = settings.public_url or f"http://{host}:{settings.port}"
@@ -72,7 +73,7 @@ def _add_sandbox(settings: Settings, sandbox: Sandbox) -> Settings:
     sandbox.register_redirects(
         oauth=[f"{public_url}/link/oauth/{client.client_id}/callback"],
         install=f"{public_url}/link/install/{app.client_id}/callback",
-        webhook=f"{public_url}/webhooks/sentry/{app.client_id}",
+        webhook=Addresses(keyring, public_url=public_url).of_app(app.client_id),
     )
     return settings.model_copy(
         update={

@@ -84,6 +84,13 @@ class Metrics:
         self._unsent = self._counter(
             "sentry_calls_unsent", "Calls never sent: breaker open, no credential, or no turn in time.", "host"
         )
+        self._webhooks = self._counter(
+            "webhooks_received",
+            "Sentry's webhooks by where they came to (app, receiver, unknown); outcome is accepted, repeat, "
+            "quarantined, refused or failed.",
+            "address",
+            "outcome",
+        )
         self._series = _FirstFew(_MAX_SERIES)
         self._hosts = _FirstFew(_MAX_WORDS)
         self._outcomes = _FirstFew(_MAX_WORDS)
@@ -125,6 +132,10 @@ class Metrics:
             self._attempts.labels(host).inc(call.attempts)
         else:
             self._unsent.labels(host).inc()
+
+    def count_webhook(self, address: str, outcome: str) -> None:
+        """A webhook of Sentry's has been answered."""
+        self._webhooks.labels(address, outcome).inc()
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the format that suits an ``Accept`` header, and its media type."""

@@ -82,6 +82,10 @@ class Observer:
         if current.get():  # while serving; a command's output is its own
             _log.debug("sentry_call", host=call.host, method=call.method, endpoint=call.template, outcome=call.outcome)
 
+    def webhook(self, address: str, outcome: str) -> None:
+        """A webhook of Sentry's has been answered: the kind of address it came to, and what became of it."""
+        self.metrics.count_webhook(address, outcome)
+
     def request(self, record: RequestRecord, headers: Headers) -> contextlib.AbstractContextManager[None]:
         """Runs around a request; ``record`` is complete at its end."""
         return self._tracing.request(record, headers) if self._tracing else contextlib.nullcontext()

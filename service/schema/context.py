@@ -23,6 +23,8 @@ from service.sentry.client import SentryClient
 from service.sentry.limits import RateLimitState
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
+from service.webhooks.quarantine import Quarantine
+from service.webhooks.receivers import Receivers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Services:
     link_sessions: LinkSessions
     journal: Journal
     events: EventStore
+    receivers: Receivers
+    quarantine: Quarantine
     doctor: Doctor
     linker: Linker
     sealing_keys: SealingKeys

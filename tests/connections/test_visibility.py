@@ -31,6 +31,8 @@ STORES = {
     "link/installing.py",  # the connection of a session that somebody may link by, by the session's tenant
     "link/sessions.py",  # with the predicate
     "link/visits.py",  # as installing
+    "webhooks/finding.py",  # every tenant's receivers: it only finds the connection of each, by its tenant and id
+    "webhooks/receivers.py",  # with the predicate
 }
 BY_NAME = ("cust", "CUST", "cust ", "é", "e\u0301", "a%", "", "'")
 
@@ -141,7 +143,9 @@ def test_no_other_module_names_these_tables_in_sql_text():
     assert offenders == []
 
 
-@pytest.mark.parametrize("module", ["connections/store.py", "connections/idempotency.py", "link/sessions.py"])
+@pytest.mark.parametrize(
+    "module", ["connections/store.py", "connections/idempotency.py", "link/sessions.py", "webhooks/receivers.py"]
+)
 def test_every_query_of_a_caller_carries_the_predicate(module):
     tree = ast.parse((SERVICE / module).read_text())
     checked = 0

@@ -29,6 +29,7 @@ from service.connections.stored import open_refresh_token, open_token
 from service.ids import new_id
 from service.settings import OAuthClientSettings, SentryAppSettings, Settings
 from service.tenants.caller import Caller, Role
+from service.webhooks.addresses import Addresses
 from tests.contract.linking import Bench
 
 _INVITE = (
@@ -83,7 +84,7 @@ class Service:
     @property
     def webhook_url(self) -> str:
         """Where the app's webhooks go."""
-        return f"{self.url}/webhooks/sentry/{self.bench.app.client_id}"
+        return Addresses(self.runtime.keyring, public_url=self.url).of_app(self.bench.app.client_id)
 
     # --- the host ---
 

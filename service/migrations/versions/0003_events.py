@@ -158,7 +158,6 @@ def _create_receivers() -> None:
         sa.Column("tenant_id", sa.String(64), nullable=False),
         sa.Column("connection_id", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
-        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("key_id", sa.String(64)),
         sa.Column("secret", sa.LargeBinary()),
         sa.Column("previous_key_id", sa.String(64)),
@@ -168,7 +167,6 @@ def _create_receivers() -> None:
         sa.Column("last_used_at", _TIME),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_receivers"),
         _belongs_to_connection("webhook_receivers"),
-        sa.UniqueConstraint("token_hash", name="uq_webhook_receivers_token_hash"),
     )
     for columns in (["tenant_id", "connection_id"], ["key_id"], ["previous_key_id"]):
         op.create_index(f"ix_webhook_receivers_{'_'.join(columns)}", "webhook_receivers", columns)
@@ -176,6 +174,7 @@ def _create_receivers() -> None:
         "webhook_quarantine",
         sa.Column("id", sa.String(64), nullable=False),
         sa.Column("tenant_id", sa.String(64)),
+        sa.Column("connection_id", sa.String(64)),
         sa.Column("receiver_id", sa.String(64)),
         sa.Column("client_id", sa.String(200)),
         sa.Column("reason", sa.String(32), nullable=False),
@@ -189,7 +188,7 @@ def _create_receivers() -> None:
             ["tenant_id"], ["tenants.id"], name="fk_webhook_quarantine_tenant_id", ondelete="CASCADE"
         ),
     )
-    for columns in (["tenant_id", "id"], ["client_id", "installation_id"], ["created_at"]):
+    for columns in (["tenant_id", "id"], ["client_id", "installation_id", "id"], ["receiver_id", "id"], ["created_at"]):
         op.create_index(f"ix_webhook_quarantine_{'_'.join(columns)}", "webhook_quarantine", columns)
 
 
