@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, or_
+from sqlalchemy import ColumnElement, delete, func, or_
 from sqlalchemy.orm import Mapped
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -111,4 +111,7 @@ def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
 def _match_type(type_: Mapped[str], pattern: str) -> ColumnElement[bool]:
     if pattern == "*":
         return type_.is_not(None)
-    return type_.startswith(pattern[:-1], autoescape=True) if pattern.endswith(".*") else type_ == pattern
+    if not pattern.endswith(".*"):
+        return type_ == pattern
+    # Not LIKE, for which SQLite takes upper and lower case as one.
+    return func.substr(type_, 1, len(pattern) - 1) == pattern[:-1]
