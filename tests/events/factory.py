@@ -25,20 +25,17 @@ async def read_log(database: Database, tenant_id: str) -> list[EventRecord]:
 
 async def add_endpoint(database: Database, tenant_id: str, **fields: Any) -> str:
     """An endpoint of a tenant, enabled and for everything unless said otherwise; its id."""
-    record = EndpointRecord(
-        **{
-            "id": new_id("whe"),
-            "tenant_id": tenant_id,
-            "url": "https://receiver.example/hooks",
-            "status": EndpointStatus.ENABLED,
-            "payload": EndpointPayload.EVENT,
-            "key_id": "key_1",
-            "secret": b"sealed",
-            "created_at": now(),
-            "updated_at": now(),
-        }
-        | fields
-    )
+    usual: dict[str, Any] = {
+        "id": new_id("whe"),
+        "url": "https://receiver.example/hooks",
+        "status": EndpointStatus.ENABLED,
+        "payload": EndpointPayload.EVENT,
+        "key_id": "key_1",
+        "secret": b"sealed",
+        "created_at": now(),
+        "updated_at": now(),
+    }
+    record = EndpointRecord(tenant_id=tenant_id, **(usual | fields))
     async with database.session() as session:
         session.add(record)
         await session.commit()

@@ -188,7 +188,7 @@ async def test_only_a_connections_own_bodies_of_the_last_day_count(log: Database
         assert (await append(log, event))[0].repeat_of is None
     async with log.session() as session:
         old = update(EventRecord).where(col(EventRecord.id) == first.id)
-        await session.exec(old.values(created_at=now() - timedelta(hours=25)))  # type: ignore[call-overload]
+        await session.exec(old.values(created_at=now() - timedelta(hours=25)))
         await session.commit()
     (later,) = await append(log, hook())
     assert later.repeat_of is None
