@@ -186,7 +186,8 @@ class Incident:
 class Organization:
     """An organization and all that is in it; lists are in the order that Sentry lists them.
 
-    ``barrier`` is what it asks of people beyond a token: the code of a 401 that no refresh cures.
+    ``barrier`` is what it asks of people beyond a token: the code of a 401 that no refresh cures. Without
+    ``has_global_views`` its plan lists the issues of one project at a time.
     """
 
     id: int
@@ -200,6 +201,7 @@ class Organization:
     releases: list[Release] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     barrier: Barrier | None = None
+    has_global_views: bool = True
 
     def role_of(self, user: User | None) -> str | None:
         """The user's role here, or None where it is no member."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 from service.sandbox import access
 from service.sandbox.call import Call, Endpoint
@@ -33,13 +34,16 @@ def list_issues(call: Call) -> Answer:
 
     ``group=`` picks by id instead: whole, and regardless of status.
     """
+    projects = set(project_ids(call))
+    if len(projects) > 1 and not call.organization.has_global_views:
+        raise detail(400, "You do not have the multi project stream feature enabled")
     if call.all("group"):
         return answer_json([_row(call, issue) for issue in _picked(call, "group", "Group ids must be integers")])
     sort = call.last("sort") or "date"
     if sort not in _SORTS:
         raise detail(400, f"Sort key '{sort}' not supported.")
     score = _SORTS[sort]
-    size, projects = parse_limit(call.last("limit") or call.last("per_page")), set(project_ids(call))
+    size = parse_limit(call.last("limit") or call.last("per_page"))
     query = call.last("query")
     tokens = parse_query("is:unresolved" if query is None else query)
     found = [issue for issue in call.organization.issues.values() if issue.project.id in projects]
@@ -149,9 +153,13 @@ def list_comments(call: Call) -> Answer:
 
 
 def add_comment(call: Call) -> Answer:
-    """Adds a note: 201."""
+    """Adds a note: 201; the same again within an hour is refused, in JSON that was encoded twice."""
     issue, organization = _issue(call)
-    comment = Comment(call.world.new_id(), call.user, _read_text(call), call.world.now)
+    text = _read_text(call)
+    lately = [c for c in issue.comments if c.created > call.world.now - timedelta(hours=1)]
+    if any(c.user is call.user and c.text == text for c in lately):
+        return answer_json('{"detail": "You have already posted that comment."}', 400)
+    comment = Comment(call.world.new_id(), call.user, text, call.world.now)
     issue.comments.append(comment)
     call.world.changed()
     call.announcer.comment("created", comment, issue, organization, call.user)
