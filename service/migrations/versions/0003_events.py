@@ -201,24 +201,26 @@ def _create_repair() -> None:
         sa.Column("lease_until", _TIME),
         sa.Column("claim", sa.Integer(), nullable=False),
         sa.Column("polled_at", _TIME),
+        sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("heard_at", _TIME),
         sa.Column("missed", sa.Integer(), nullable=False),
         sa.Column("silent_since", _TIME),
+        sa.Column("steady_since", _TIME),
         sa.PrimaryKeyConstraint("connection_id", name="pk_repairs"),
         _belongs_to_connection("repairs"),
     )
-    op.create_index("ix_repairs_next_at", "repairs", ["next_at"])
+    for column in ("next_at", "lease_until"):
+        op.create_index(f"ix_repairs_{column}", "repairs", [column])
     op.create_table(
         "issue_snapshots",
         sa.Column("connection_id", sa.String(64), nullable=False),
         sa.Column("issue_id", sa.String(64), nullable=False),
         sa.Column("tenant_id", sa.String(64), nullable=False),
-        sa.Column("status", sa.String(32), nullable=False),
+        sa.Column("status", sa.String(32)),
         sa.Column("substatus", sa.String(64)),
         sa.Column("assignee", sa.String(80)),
-        sa.Column("first_seen", _TIME, nullable=False),
         sa.Column("last_seen", _TIME, nullable=False),
-        sa.Column("seen_at", _TIME, nullable=False),
         sa.Column("differs_since", _TIME),
         sa.PrimaryKeyConstraint("connection_id", "issue_id", name="pk_issue_snapshots"),
         _belongs_to_connection("issue_snapshots"),
