@@ -116,14 +116,14 @@ async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> li
 
 
 def plan_delivery(
-    event: EventRecord, endpoint_id: str, clock: datetime, *, replay_of: str | None = None
+    endpoint: EndpointRecord, event_id: str, clock: datetime, *, replay_of: str | None = None
 ) -> DeliveryRecord:
     """A delivery that is due now."""
     return DeliveryRecord(
         id=new_id("whd"),
-        tenant_id=event.tenant_id,
-        endpoint_id=endpoint_id,
-        event_id=event.id,
+        tenant_id=endpoint.tenant_id,
+        endpoint_id=endpoint.id,
+        event_id=event_id,
         status=DeliveryStatus.PENDING,
         next_at=clock,
         replay_of=replay_of,
@@ -206,7 +206,7 @@ async def _plan_deliveries(
     for endpoint in await session.exec(statement):
         endpoints[endpoint.tenant_id].append(endpoint)
     return [
-        plan_delivery(record, endpoint.id, clock)
+        plan_delivery(endpoint, record.id, clock)
         for event, record in zip(events, records, strict=True)
         for endpoint in endpoints[event.tenant_id]
         if _is_wanted(event, record, endpoint)

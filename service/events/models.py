@@ -134,7 +134,7 @@ class DeliveryRecord(SQLModel, table=True):
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
-        Index(None, "tenant_id", "endpoint_id", "id"),
+        Index(None, "endpoint_id", "id"),
         Index(
             "ix_webhook_deliveries_pending",
             "endpoint_id",

@@ -38,7 +38,7 @@ class EventStore:
         With ``before`` and without ``after`` they are the last ones. ``seen`` are the ids of the only connections whose
         events are read; None reads all, also those of none.
         """
-        conditions = [col(EventRecord.tenant_id) == tenant_id, *_conditions(wanted)]
+        conditions = [col(EventRecord.tenant_id) == tenant_id, *build_conditions(wanted)]
         if seen is not None:
             conditions.append(col(EventRecord.connection_id).in_(sorted(seen)))
         if since is not None:
@@ -90,7 +90,7 @@ class EventStore:
             pass
 
 
-def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+def build_conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     """The filter for the database; :meth:`EventFilter.matches` says the same."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.connection_ids is not None:

@@ -123,7 +123,7 @@ def _create_delivery() -> None:
         ),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name="fk_webhook_deliveries_event_id", ondelete="CASCADE"),
     )
-    for columns in (["tenant_id", "endpoint_id", "id"], ["event_id"]):
+    for columns in (["endpoint_id", "id"], ["event_id"]):
         op.create_index(f"ix_webhook_deliveries_{'_'.join(columns)}", "webhook_deliveries", columns)
     for status, column in (("pending", "next_at"), ("dead", "id")):  # few rows have it, and are looked for all the time
         only = sa.text(f"status = '{status}'")
