@@ -42,6 +42,11 @@ def build_inner_id(prefix: str, connection_id: str, *names: str) -> str:
     return "_".join((prefix, connection_id.removeprefix("con_"), *names))
 
 
+def is_sentry_id(text: str) -> bool:
+    """Whether the text may be one of Sentry's numeric ids."""
+    return text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= _LARGEST
+
+
 def parse_user_id(text: str) -> tuple[str, str] | None:
     """``(connection id, member id)`` of a user's id, or None where the text has another form."""
     found = _USER.match(text)

@@ -50,14 +50,20 @@ class JsonObject:
         """An object, empty where there is none."""
         return JsonObject(self._fields.get(name))
 
-    def pairs(self, name: str) -> list[tuple[str, str]]:
-        """A list of pairs of texts, as tags come. What is no such pair is left out."""
-        pairs = (_texts(item) for item in _items(self._fields.get(name)))
-        return [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
-
     def texts(self, name: str) -> list[str]:
         """The texts of a list."""
         return _texts(self._fields.get(name))
+
+    @property
+    def tags(self) -> list[tuple[str, str]]:
+        """Key and value of the tags of an event: a stored one has them as ``[key, value]``, the API's as objects."""
+        tags: list[tuple[str, str]] = []
+        for item in _items(self._fields.get("tags")):
+            tag = JsonObject(item)
+            texts = [tag.text("key"), tag.text("value")] if tag else _texts(item)
+            if len(texts) == 2 and texts[0] is not None and texts[1] is not None:
+                tags.append((texts[0], texts[1]))
+        return tags
 
 
 class HookBody(JsonObject):
@@ -78,29 +84,25 @@ class HookBody(JsonObject):
         """The single error, or other event of an issue."""
         return self.data.object("error") or self.data.object("event") or self.object("event")
 
-    @cached_property
-    def assignee(self) -> JsonObject:
-        """Whom the issue was assigned to."""
-        return self.data.object("assignee") or self.issue.object("assignedTo")
+    @property
+    def error_id(self) -> str | None:
+        """Sentry's id of the single error."""
+        return self.error.text("event_id") or self.error.text("eventID") or self.error.text("id")
 
     @cached_property
     def url(self) -> str | None:
         """The page in Sentry that the body names: that of the single error or alert before that of the issue.
 
-        ``url`` of an issue and of an error is the API's; newer servers add ``web_url``.
+        What is called ``url`` is the API's in some bodies, where newer servers add ``web_url``.
         """
-        stated = (
-            self.error.text("web_url"),
-            self.data.text("web_url"),
-            self.issue_url,
-            self.text("url"),
-        )
+        error = self.error
+        stated = (error.text("web_url"), error.text("url"), self.data.text("web_url"), self.issue_url, self.text("url"))
         return next(filter(is_web_url, stated), None)
 
     @cached_property
     def issue_url(self) -> str | None:
         """The issue's page, where the body names it."""
-        stated = (self.issue.text("web_url"), self.issue.text("permalink"), self.object("group").text("url"))
+        stated = (self.issue.text("web_url"), self.issue.text("permalink"), self.issue.text("url"))
         return next(filter(is_web_url, stated), None)
 
 
@@ -114,8 +116,8 @@ def build_issue_url(origin: str, organization: str, issue_id: str, event_id: str
 
 
 def is_web_url(text: str | None) -> bool:
-    """Whether a text can be shown as a link: nothing but Sentry's word says what is in it."""
-    return text is not None and text.startswith(("https://", "http://"))
+    """Whether a text can be shown as a link to a page: it may be the API's, or anything."""
+    return text is not None and text.startswith(("https://", "http://")) and "/api/0/" not in text
 
 
 def _items(text: Json | None) -> Sequence[Json]:

@@ -187,8 +187,6 @@ class Connection(relay.Node):
         loaders = info.context.loaders
         if email is not None:
             return await loaders.user_by_email.load((record.id, email))  # type: ignore[return-value]  # backs the type
-        if not (external_id or "").isdecimal():
-            return None
         return await loaders.user_by_external_id.load((record.id, str(external_id)))  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(

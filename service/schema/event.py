@@ -68,12 +68,14 @@ class SentryEvent(relay.Node):
 
     @strawberry.field(
         description="Its page in Sentry: of the alert, the single error or the issue. Filled in where the webhook "
-        "leaves it out."
+        "leaves it out; null of our own events."
     )
     async def url(self, info: Info) -> str | None:
         """The page."""
-        error_id = self.body.error.text("event_id")
-        return self.body.url or await find_issue_url(info, self.connection_id, self.issue_id, error_id)
+        body = self.body
+        if self.record.body is None:
+            return None
+        return body.url or await find_issue_url(info, self.connection_id, self.issue_id, body.error_id)
 
     @strawberry.field(
         description="The webhook's body, untouched; of our own events, an object of what is known beside the fields "
@@ -91,5 +93,6 @@ class SentryEvent(relay.Node):
 
     @cached_property
     def body(self) -> HookBody:
-        """The webhook's body; empty where there is none."""
-        return HookBody(self.record.body)
+        """The payload, to be read from."""
+        record = self.record
+        return HookBody(msgspec.json.encode(record.data) if record.body is None else record.body)

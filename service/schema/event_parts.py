@@ -33,13 +33,13 @@ class EventActor:
     )
     async def user(self, info: Info) -> User | None:
         """The user by Sentry's user id."""
-        if self.kind != "user" or self.connection_id is None or not (self.external_id or "").isdecimal():
+        if self.kind != "user" or self.connection_id is None or self.external_id is None:
             return None
         loaders = info.context.loaders
         if await loaders.connection.load(self.connection_id) is None:
             return None
         try:
-            return await loaders.user_by_external_id.load((self.connection_id, str(self.external_id)))  # type: ignore[return-value]  # backs the type
+            return await loaders.user_by_external_id.load((self.connection_id, self.external_id))  # type: ignore[return-value]  # backs the type
         except ServiceError as error:
             if error.retryable:
                 raise
@@ -181,17 +181,18 @@ def build_error(body: HookBody) -> EventError | None:
     error = body.error
     if not error:
         return None
+    tags = dict(error.tags)
     return EventError(
-        external_id=error.text("event_id") or error.text("id"),
+        external_id=body.error_id,
         title=error.text("title"),
         message=error.text("message"),
         culprit=error.text("culprit"),
-        level=error.text("level"),
+        level=error.text("level") or tags.get("level"),
         platform=error.text("platform"),
-        environment=error.text("environment"),
-        release=error.text("release"),
-        at=error.time("datetime"),
-        tags=[EventTag(key=key, value=value) for key, value in error.pairs("tags")],
+        environment=error.text("environment") or tags.get("environment"),
+        release=error.text("release") or tags.get("release"),
+        at=error.time("datetime") or error.time("dateCreated"),
+        tags=[EventTag(key=key, value=value) for key, value in error.tags],
     )
 
 

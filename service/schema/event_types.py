@@ -1,6 +1,7 @@
 """The types of events, chosen by resource and action together."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import strawberry
 
@@ -118,6 +119,41 @@ class EventAlertEvent(SentryEvent):
 
 
 @strawberry.type(
+    description="`event.created`: a service hook told of an error, either each one or those that an alert rule fired "
+    "for; Sentry does not say which."
+)
+class ServiceHookEvent(IssueEvent):
+    """A service hook told of an error."""
+
+    @strawberry.field(description="The error.")
+    def error(self) -> EventError | None:
+        """The error."""
+        return build_error(self.body)
+
+
+@strawberry.type(
+    description="`event.alert`: an issue alert rule fired, as the legacy WebHooks plugin tells. Nobody has signed it."
+)
+class LegacyAlertEvent(SentryEvent):
+    """An issue alert rule fired, as the legacy plugin tells."""
+
+    @strawberry.field(description="The names of the rules that fired.")
+    def rules(self) -> list[str]:
+        """The rules' names."""
+        return self.body.texts("triggering_rules")
+
+    @strawberry.field(description="The error's message.")
+    def message(self) -> str | None:
+        """The message."""
+        return self.body.text("message")
+
+    @strawberry.field(description="The error that it fired for.")
+    def error(self) -> EventError | None:
+        """The error."""
+        return build_error(self.body)
+
+
+@strawberry.type(
     description="`metric_alert.critical`, `metric_alert.warning`, `metric_alert.resolved` or `metric_alert.open`: a "
     "metric alert changed."
 )
@@ -183,14 +219,13 @@ class ConnectionEvent(SentryEvent):
     @strawberry.field(description="What is or was wrong: of `needs_reauth` and `recovered`.")
     def problem(self) -> ConnectionProblem | None:
         """The problem."""
-        word = self.record.data.get("problem")
-        return ConnectionProblem(word) if word in set(ConnectionProblem) else None
+        return _find_problem(self)
 
     @strawberry.field(description="The problem in a sentence.")
     def reason(self) -> str | None:
         """Why."""
-        problem = self.record.data.get("problem")
-        return explain(ConnectionProblem(problem)).reason if problem in set(ConnectionProblem) else None
+        problem = _find_problem(self)
+        return None if problem is None else explain(problem).reason
 
     @strawberry.field(
         description="The latest link session of the connection that is open now, to link it again by; null where there "
@@ -211,6 +246,16 @@ class ConnectionEvent(SentryEvent):
 class WebhooksEvent(SentryEvent):
     """A connection's webhooks stopped or came back."""
 
+    @strawberry.field(description="When the last webhook came.")
+    def last_received_at(self) -> datetime | None:
+        """The last webhook."""
+        return self.body.time("lastReceivedAt")
+
+    @strawberry.field(description="Since when it had been silent, once it does again.")
+    def silent_since(self) -> datetime | None:
+        """The beginning of the silence."""
+        return self.body.time("silentSince")
+
 
 @strawberry.type(
     description="`webhook_endpoint.disabled`: an endpoint of yours failed too long and is delivered to no more. "
@@ -222,12 +267,12 @@ class WebhookEndpointEvent(SentryEvent):
     @strawberry.field(description="The endpoint's id.")
     def endpoint_id(self) -> strawberry.ID | None:
         """The endpoint's id."""
-        return self.record.data.get("endpointId")
+        return self.body.text("endpointId")  # type: ignore[return-value]  # an ID is a str
 
     @strawberry.field(description="Why it was disabled, in a word.")
     def reason(self) -> str | None:
         """The reason."""
-        return self.record.data.get("reason")
+        return self.body.text("reason")
 
 
 @strawberry.type(description="An event of a type that this graph has no fields for: see `type` and `payload`.")
@@ -244,6 +289,8 @@ _TYPES: Mapping[str, type[SentryEvent]] = {
     "error.created": ErrorCreatedEvent,
     **dict.fromkeys(("comment.created", "comment.updated", "comment.deleted"), CommentEvent),
     "event_alert.triggered": EventAlertEvent,
+    "event.created": ServiceHookEvent,
+    "event.alert": LegacyAlertEvent,
     **dict.fromkeys(
         ("metric_alert.critical", "metric_alert.warning", "metric_alert.resolved", "metric_alert.open"),
         MetricAlertEvent,
@@ -263,8 +310,14 @@ _TYPES: Mapping[str, type[SentryEvent]] = {
     **dict.fromkeys((EventType.ENDPOINT_DISABLED, EventType.ENDPOINT_TEST), WebhookEndpointEvent),
 }
 
+_PROBLEMS = {each.value: each for each in ConnectionProblem}
+
 EVENT_TYPES = (*dict.fromkeys(_TYPES.values()), OtherEvent)
 """All types that implement :class:`SentryEvent`: only some are reached from a field by name."""
+
+
+def _find_problem(event: ConnectionEvent) -> ConnectionProblem | None:
+    return _PROBLEMS.get(event.body.text("problem") or "")
 
 
 def build_event(record: EventRecord) -> SentryEvent:
