@@ -57,8 +57,15 @@ class GroupCommit(Generic[T, R]):
 
     async def _write(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         items = [item for item, _ in batch]
+
+        async def work(session: AsyncSession) -> Sequence[R]:
+            results = await self._work(session, items)
+            if len(results) != len(items):  # undone, rather than somebody waiting for ever
+                raise ValueError(f"{len(results)} results for {len(items)} items")
+            return results
+
         try:
-            results = await self._database.run_transaction(lambda session: self._work(session, items))
+            results = await self._database.run_transaction(work)
         except Exception as error:  # noqa: BLE001 - it is raised to whoever waits
             if isinstance(error, StorageUnavailable) or len(batch) == 1:
                 for _, future in batch:

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from hypothesis import strategies as st
+
 USER = {"type": "user", "id": 7, "name": ""}
 SENTRY = {"type": "application", "id": "sentry", "name": "Sentry"}
 
@@ -66,3 +68,36 @@ def hook(action: str, actor: dict[str, Any] | None = SENTRY, **data: Any) -> byt
     """The body of an integration's webhook."""
     envelope = {"action": action, "installation": {"uuid": "9835f3cb-d609-48bc-835b-3aedafccff28"}, "data": data}
     return json.dumps(envelope | ({"actor": actor} if actor else {}), separators=(",", ":")).encode()
+
+
+_NAMES = [
+    *("action", "actor", "assignedTo", "assignee", "data", "datetime", "email", "error", "event", "firstSeen", "group"),
+    *(
+        "id",
+        "issue",
+        "key",
+        "level",
+        "name",
+        "permalink",
+        "project",
+        "tags",
+        "title",
+        "type",
+        "url",
+        "value",
+        "web_url",
+    ),
+]
+any_body = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["team", "user", "https://x/"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(_NAMES) | st.text(max_size=3), inner, max_size=8)
+    ),
+    max_leaves=30,
+).map(lambda content: json.dumps(content).encode())
+"""JSON of any kind, with the names that matter."""
