@@ -280,7 +280,7 @@ class OtherEvent(SentryEvent):
     """An event of a type without fields of its own."""
 
 
-_TYPES: Mapping[str, type[SentryEvent]] = {
+BY_TYPE: Mapping[str, type[SentryEvent]] = {
     "issue.created": IssueCreatedEvent,
     "issue.resolved": IssueResolvedEvent,
     "issue.assigned": IssueAssignedEvent,
@@ -312,7 +312,7 @@ _TYPES: Mapping[str, type[SentryEvent]] = {
 
 _PROBLEMS = {each.value: each for each in ConnectionProblem}
 
-EVENT_TYPES = (*dict.fromkeys(_TYPES.values()), OtherEvent)
+EVENT_TYPES = (*dict.fromkeys(BY_TYPE.values()), OtherEvent)
 """All types that implement :class:`SentryEvent`: only some are reached from a field by name."""
 
 
@@ -322,7 +322,7 @@ def _find_problem(event: ConnectionEvent) -> ConnectionProblem | None:
 
 def build_event(record: EventRecord) -> SentryEvent:
     """The event in the graph's type for it."""
-    return _TYPES.get(record.type, OtherEvent)(
+    return BY_TYPE.get(record.type, OtherEvent)(
         record=record,
         id=strawberry.ID(record.id),
         type=record.type,

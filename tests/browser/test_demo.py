@@ -76,6 +76,9 @@ async def test_the_prepared_queries_work_on_the_first_click(
         assert connection["proxy"]["statusCode"] == 200
         assert len(connection["proxy"]["result"]) == connection["proxy"]["resultCount"] == 5
         assert (await run_tab(page, "Connections"))["connections"]["totalCount"] == 1
+        assert [node["type"] for node in (await run_tab(page, "Events"))["events"]["nodes"]][:1] == [
+            "connection.linked"
+        ]
         assert watch.problems == []
 
         demo.send_signal(signal.SIGINT)
