@@ -31,6 +31,7 @@ STORES = {
     "link/installing.py",  # the connection of a session that somebody may link by, by the session's tenant
     "link/sessions.py",  # with the predicate
     "link/visits.py",  # as installing
+    "webhooks/claiming.py",  # the connections of events that are delivered, by the event's tenant
     "webhooks/finding.py",  # every tenant's receivers: it only finds the connection of each, by its tenant and id
     "webhooks/receivers.py",  # with the predicate
 }

@@ -1,6 +1,7 @@
 """What is sent: our envelope, or Sentry's body as it was."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.connections.models import ConnectionRecord
+from service.connections.link_rules import new_connection
 from service.events.models import EndpointPayload, EventRecord
+from service.tenants.caller import Caller, Role
 from service.webhooks.message import Message, build_envelope, build_message
 from service.webhooks.standard import new_secret, sign
+from tests.connections.factory import ACME
 
 SECRET = new_secret()
-CONNECTION = ConnectionRecord(id="con_1", tenant_id="ten_1", external_id="customer-7", customer_id="acme")
+CONNECTION = new_connection(Caller("ten_1", Role.ADMIN, "test"), replace(ACME, external_id="customer-7"))
+CONNECTION.customer_id = "acme"
 BODY = b'{ "action": "resolved",\n "data": {"issue": {"id": "42", "n": 1.50}} }'
 SENT = {
     "content-type": "application/json",

@@ -1,0 +1,190 @@
+"""What came of attempts to deliver, written down: the log, when a delivery is tried again, and endpoints that fail."""
+
+import enum
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, insert, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from service.db import Database, read_clock
+from service.events.append import NewEvent, append_events
+from service.events.models import (
+    IS_PENDING,
+    AttemptRecord,
+    DeliveryRecord,
+    DeliveryStatus,
+    EndpointRecord,
+    EndpointStatus,
+)
+from service.events.types import EventType
+from service.group_commit import GroupCommit
+from service.journal import note_audit
+from service.webhooks.answers import GONE, OURS, Answer, Problem
+from service.webhooks.claiming import Claim
+from service.webhooks.schedule import has_failed_too_long, plan_attempt
+
+ACTOR = "service"
+"""Who the audit log says disabled an endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claim and what came of it, after so many ``milliseconds``."""
+
+    claim: Claim
+    answer: Answer
+    milliseconds: int
+
+
+class Fate(enum.StrEnum):
+    """What became of an attempt. ``failed`` is tried again, ``dead`` is given up.
+
+    ``lost`` came too late to be written down: somebody else has made another attempt, or the endpoint is gone.
+    """
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DEAD = "dead"
+    LOST = "lost"
+
+
+class Settler:
+    """Writes down what came of attempts: many together, as one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._writing: GroupCommit[Attempt, Fate] = GroupCommit(database, _settle)
+
+    async def settle(self, attempt: Attempt) -> Fate:
+        """Write an attempt down, and return once that is stored. Raises :class:`StorageUnavailable`.
+
+        An endpoint that wants no more, or has failed for too long, is disabled, with an event.
+        """
+        return await self._writing.write(attempt)
+
+    async def drain(self) -> None:
+        """Wait until what is being written is stored, or cannot be."""
+        await self._writing.drain()
+
+
+_SETTLE = (
+    update(DeliveryRecord)
+    .where(col(DeliveryRecord.id) == bindparam("delivery_id"))
+    .values(status=bindparam("fate"), next_at=bindparam("next"), lease_until=None, finished_at=bindparam("finished"))
+)
+_STATUSES = {
+    Fate.DELIVERED: DeliveryStatus.DELIVERED,
+    Fate.FAILED: DeliveryStatus.PENDING,
+    Fate.DEAD: DeliveryStatus.DEAD,
+}
+
+
+async def _settle(session: AsyncSession, attempts: Sequence[Attempt]) -> list[Fate]:
+    held = await _lock(session, attempts)
+    clock = await read_clock(session)
+    fates: list[Fate] = []
+    rows, log, mine = [], [], []
+    for attempt in attempts:
+        claim = attempt.claim
+        if held.get(claim.delivery_id) != claim.attempt:
+            fates.append(Fate.LOST)
+            continue
+        fate, wait = _judge(attempt)
+        fates.append(fate)
+        mine.append(attempt)
+        rows.append(
+            {
+                "delivery_id": claim.delivery_id,
+                "fate": _STATUSES[fate],
+                "next": None if wait is None else clock + wait,
+                "finished": clock if wait is None else None,
+            }
+        )
+        log.append(_describe(attempt))
+    if mine:
+        connection = await session.connection()
+        await connection.execute(_SETTLE, rows)
+        await connection.execute(insert(AttemptRecord), log)
+        await _judge_endpoints(session, mine, clock)
+    return fates
+
+
+def _judge(attempt: Attempt) -> tuple[Fate, timedelta | None]:
+    """What becomes of the delivery, and after how long it is tried again; None where it is over."""
+    answer = attempt.answer
+    if answer.is_success:
+        return Fate.DELIVERED, None
+    if answer.status == GONE:
+        return Fate.DEAD, None
+    if answer.problem is Problem.INTERRUPTED:
+        return Fate.FAILED, timedelta()
+    wait = plan_attempt(attempt.claim.attempt, answer.asked, random.random())  # noqa: S311 - jitter
+    return (Fate.DEAD if wait is None else Fate.FAILED), wait
+
+
+def _describe(attempt: Attempt) -> dict[str, Any]:
+    claim, answer = attempt.claim, attempt.answer
+    return {
+        "delivery_id": claim.delivery_id,
+        "number": claim.attempt,
+        "tenant_id": claim.event.tenant_id,
+        "started_at": claim.clock,
+        "milliseconds": attempt.milliseconds,
+        "status": answer.status,
+        "error": answer.problem,
+        "answer": answer.text,
+    }
+
+
+async def _lock(session: AsyncSession, attempts: Sequence[Attempt]) -> dict[str, int]:
+    """The deliveries that are claimed still, with the number of the attempt."""
+    statement = (
+        select(DeliveryRecord.id, DeliveryRecord.attempts)
+        .where(
+            IS_PENDING,
+            col(DeliveryRecord.id).in_({attempt.claim.delivery_id for attempt in attempts}),
+            col(DeliveryRecord.lease_until).is_not(None),
+        )
+        .order_by(col(DeliveryRecord.id))
+        .with_for_update()
+    )
+    return dict(list(await session.exec(statement)))
+
+
+async def _judge_endpoints(session: AsyncSession, attempts: Sequence[Attempt], clock: datetime) -> None:
+    """Note since when endpoints fail, and disable those that are to be."""
+    ids = {attempt.claim.endpoint.id for attempt in attempts}
+    statement = select(EndpointRecord).where(col(EndpointRecord.id).in_(ids)).order_by(col(EndpointRecord.id))
+    endpoints = {endpoint.id: endpoint for endpoint in await session.exec(statement)}
+    reasons: dict[str, str] = {}
+    for attempt in attempts:
+        endpoint, answer = endpoints[attempt.claim.endpoint.id], attempt.answer
+        if answer.is_success:
+            endpoint.failing_since = endpoint.problem = None
+        elif answer.problem not in OURS:
+            endpoint.failing_since = endpoint.failing_since or clock
+            endpoint.problem = answer.word
+        if answer.status == GONE:
+            reasons[endpoint.id] = "gone"
+        elif has_failed_too_long(endpoint.failing_since, clock):
+            reasons[endpoint.id] = "failing"
+    events = [await _disable(session, endpoints[each], reason, clock) for each, reason in sorted(reasons.items())]
+    await append_events(session, [event for event in events if event is not None])
+
+
+async def _disable(session: AsyncSession, endpoint: EndpointRecord, reason: str, clock: datetime) -> NewEvent | None:
+    """Disable an endpoint; the event that tells of it, None where it is disabled already."""
+    changed = await session.exec(
+        update(EndpointRecord)
+        .where(col(EndpointRecord.id) == endpoint.id, col(EndpointRecord.status) == EndpointStatus.ENABLED)
+        .values(status=EndpointStatus.DISABLED, disabled_reason=reason, updated_at=clock)
+    )
+    if not changed.rowcount:
+        return None
+    said = {"endpointId": endpoint.id, "name": endpoint.name, "reason": reason, "problem": endpoint.problem}
+    note_audit(session, "webhook_endpoint.disable", endpoint.tenant_id, actor=ACTOR, details=said)
+    return NewEvent(endpoint.tenant_id, EventType.ENDPOINT_DISABLED, data=said)
