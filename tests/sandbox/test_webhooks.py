@@ -87,20 +87,33 @@ async def test_how_an_issue_was_resolved_is_told(
 
 async def test_what_is_as_it_was_is_not_told(app: Sandbox, client: httpx.AsyncClient, told: Ear) -> None:
     chosen = pick(app)
-    await change(client, {"status": "resolved", "assignedTo": chosen["team"]}, {"status": "resolved"})
+    await change(client, {"status": "ignored", "assignedTo": chosen["team"]}, {"status": "ignored"})
     await change(client, {"assignedTo": chosen["team"]}, {"priority": "high"}, {"assignedTo": ""}, {})
-    await change(client, {"status": "unresolved"})
-    assert sorted(told.names(3)) == ["issue.assigned", "issue.resolved", "issue.unresolved"]
+    await change(client, {"status": "unresolved"}, {"status": "unresolved"})
+    assert sorted(told.names(2)) == ["issue.archived", "issue.assigned"]
     assert (await client.put(ISSUE, json={"status": "broken"})).status_code == 400
     assert app.webhooks.wait()
-    assert len(app.deliveries) == 3
+    assert len(app.deliveries) == 2
+
+
+async def test_resolving_is_told_however_often_it_is_done(client: httpx.AsyncClient, told: Ear) -> None:
+    await change(client, {"status": "resolved"}, {"status": "resolved"})
+    assert told.names(2) == ["issue.resolved"] * 2
+
+
+async def test_of_many_all_are_told_to_be_archived_if_one_was_not(client: httpx.AsyncClient, told: Ear) -> None:
+    path = "organizations/lumen-labs/issues/?id=1&id=2"
+    await change(client, {"status": "ignored"})
+    await change(client, {"status": "ignored"}, {"status": "ignored"}, path=path)
+    await change(client, {"status": "resolved"})
+    assert sorted(told.names(4)) == ["issue.archived"] * 3 + ["issue.resolved"]
 
 
 async def test_an_old_server_archives_by_another_name_and_is_silent_on_unresolving(
     app: Sandbox, client: httpx.AsyncClient, told: Ear
 ) -> None:
     app.manner = "23.7"
-    await change(client, {"status": "ignored"}, {"status": "unresolved"}, {"status": "resolved"})
+    await change(client, {"status": "resolved"}, {"status": "unresolved"}, {"status": "ignored"})
     heard = {one.name: one.payload for one in (told.next(), told.next())}
     assert sorted(heard) == ["issue.ignored", "issue.resolved"]
     assert "web_url" not in heard["issue.ignored"]["data"]["issue"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 from service.sandbox import access
 from service.sandbox.call import Call, Endpoint
 from service.sandbox.endpoints.members import project_ids
-from service.sandbox.endpoints.triage import change_issue
+from service.sandbox.endpoints.triage import change_issues
 from service.sandbox.issue_shapes import (
     event_ids,
     show_comment,
@@ -117,7 +117,7 @@ def get_issue(call: Call) -> Answer:
 def put_issue(call: Call) -> Answer:
     """Changes one issue; answers it."""
     issue, organization = _issue(call)
-    change_issue(call, issue, organization, call.json())
+    change_issues(call, [issue], organization, call.json())
     call.world.changed()
     return answer_json(show_issue(issue, organization, call.base, call.manner))
 
@@ -131,8 +131,7 @@ def put_issues(call: Call) -> Answer:
     if not found:
         return no_content()
     changes = call.json()
-    for issue in found:
-        change_issue(call, issue, call.organization, changes)
+    change_issues(call, found, call.organization, changes)
     call.world.changed()
     return answer_json(changes)
 

@@ -1,5 +1,6 @@
 """Changes of issues: status, assignee and priority, and the webhooks that tell of them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from service.sandbox.call import Call
@@ -9,29 +10,21 @@ from service.sandbox.shapes import show_user
 from service.sandbox.structure import Issue, Organization
 
 _SUBSTATUSES = {"resolved": None, "unresolved": "ongoing", "ignored": "archived_until_escalating"}
-_ACTIONS = {"resolved": "resolved", "unresolved": "unresolved", "ignored": "archived"}
 _RESOLUTIONS = {"inNextRelease": "in_next_release", "inRelease": "in_release", "inCommit": "in_commit"}
 
 
-def change_issue(call: Call, issue: Issue, organization: Organization, changes: dict[str, Any]) -> None:
-    """Changes an issue, and tells of what is different afterwards: of nothing, nobody is told.
-
-    Raises a 400 for a status or an assignee that is none.
-    """
-    status, assignee = issue.status, issue.assignee
-    if "status" in changes:
-        _set_status(call, issue, changes)
-    if "priority" in changes:
-        issue.priority = str(changes["priority"])
+def change_issues(call: Call, issues: Sequence[Issue], organization: Organization, changes: dict[str, Any]) -> None:
+    """Changes issues, and tells of it. Raises a 400 for a status or an assignee that is none."""
+    statuses = [issue.status for issue in issues]
+    for issue in issues:
+        if "status" in changes:
+            _set_status(call, issue, changes)
+        if "priority" in changes:
+            issue.priority = str(changes["priority"])
+    _tell_status(call, issues, organization, statuses, is_asked="status" in changes)
     if "assignedTo" in changes:
-        issue.assignee = _find_assignee(str(changes["assignedTo"] or ""), issue, organization)
-    if issue.status != status:
-        more = {"resolution_type": _resolution(issue)} if issue.status == "resolved" else {}
-        call.announcer.issue(_ACTIONS[issue.status], issue, organization, call.user, **more)
-    # That nobody is responsible any more is not told.
-    if issue.assignee and issue.assignee != assignee:
-        shown = show_assigned(issue, organization)
-        call.announcer.issue("assigned", issue, organization, call.user, assignee=shown)
+        for issue in issues:
+            _assign(call, issue, organization, str(changes["assignedTo"] or ""))
 
 
 def _set_status(call: Call, issue: Issue, changes: dict[str, Any]) -> None:
@@ -44,6 +37,32 @@ def _set_status(call: Call, issue: Issue, changes: dict[str, Any]) -> None:
         details["actor"] = show_user(call.user, call.manner)
     issue.status, issue.status_details = status, details
     issue.substatus = changes.get("substatus", _SUBSTATUSES[status])
+
+
+def _tell_status(
+    call: Call, issues: Sequence[Issue], organization: Organization, before: Sequence[str], *, is_asked: bool
+) -> None:
+    """Tells what became of each, as far as Sentry does.
+
+    It tells of resolving even what was resolved already, and of archiving all if one of them was not archived yet; of
+    taking an issue out of the archive it says nothing.
+    """
+    is_changed = any(issue.status != status for issue, status in zip(issues, before, strict=True))
+    for issue, status in zip(issues, before, strict=True):
+        if issue.status == "resolved" and is_asked:
+            call.announcer.issue("resolved", issue, organization, call.user, resolution_type=_resolution(issue))
+        elif issue.status == "ignored" and is_changed:
+            call.announcer.issue("archived", issue, organization, call.user)
+        elif issue.status == "unresolved" and status == "resolved":
+            call.announcer.issue("unresolved", issue, organization, call.user)
+
+
+def _assign(call: Call, issue: Issue, organization: Organization, actor: str) -> None:
+    before, issue.assignee = issue.assignee, _find_assignee(actor, issue, organization)
+    # That nobody is responsible any more is not told.
+    if issue.assignee and issue.assignee != before:
+        shown = show_assigned(issue, organization)
+        call.announcer.issue("assigned", issue, organization, call.user, assignee=shown)
 
 
 def _resolution(issue: Issue) -> str:
