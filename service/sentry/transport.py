@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from functools import cache
 from types import SimpleNamespace
 
 import aiohttp
@@ -61,9 +62,8 @@ def create_transport(
     the environment, redirects and cookies do not exist. Raises :class:`EgressRefused` out of a request to a refused
     address. ``resolver``, ``open_socket`` and ``tls`` replace the system's, in tests that record instead of dialling.
     """
-    return _AiohttpTransport(
-        policy, limit=limit, resolver=resolver, open_socket=open_socket or _open_socket, tls=tls or _create_tls()
-    )
+    tls = tls or _create_tls(ssl.get_default_verify_paths())
+    return _AiohttpTransport(policy, limit=limit, resolver=resolver, open_socket=open_socket or _open_socket, tls=tls)
 
 
 class _AddressRefused(OSError):
@@ -114,7 +114,9 @@ def _open_socket(address: AddressInfo) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def _create_tls() -> ssl.SSLContext:
+@cache
+def _create_tls(paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:  # noqa: ARG001 - read by OpenSSL itself
+    """What is trusted where the system's authorities are at ``paths``: made once, since reading them takes 0.1 s."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())  # beside the system's: not every system has any
     return context
