@@ -61,7 +61,7 @@ class Installations:
         self._database = database
         self._cache = cache
         self._found: TTLCache[InstallationKey, Installed] = TTLCache(_REMEMBERED, SECONDS, timer)
-        self._loads: Coalescer[InstallationKey, Installed] = Coalescer(is_kept=True)
+        self._loads: Coalescer[InstallationKey, Installed] = Coalescer()
 
     async def find(self, key: InstallationKey) -> Installed:
         """Whose an installation is, as it was some seconds ago at most; one that is nobody's is asked for anew."""

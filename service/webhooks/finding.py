@@ -38,7 +38,7 @@ class ReceiverFinder:
         self._database = database
         self._vault = vault
         self._found: TTLCache[str, Receiving] = TTLCache(_REMEMBERED, SECONDS, timer)
-        self._loads: Coalescer[str, Receiving | None] = Coalescer(is_kept=True)
+        self._loads: Coalescer[str, Receiving | None] = Coalescer()
 
     async def find(self, receiver_id: str) -> Receiving | None:
         """The receiver of an address that was found to be ours, as it was some seconds ago at most.

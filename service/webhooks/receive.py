@@ -29,7 +29,7 @@ from service.webhooks.gaps import Gaps, Source
 from service.webhooks.sorting import Arrival, sort_app_hook, sort_own_hook
 from service.webhooks.storing import HookStore, write_arrivals
 
-_SECONDS = 0.8
+SECONDS = 0.8
 """How long the database may take; Sentry waits a second for everything."""
 
 _APP_SIGNATURE = "sentry-hook-signature"
@@ -94,13 +94,16 @@ class HookReceiver:
         finder: ReceiverFinder,
         last_used: LastUsed,
         observe: Observe = lambda *_: None,
+        seconds: float = SECONDS,
     ) -> None:
+        """``seconds`` is how long storing a webhook may take until it counts as missed."""
         self._apps = {app.client_id: app for app in clients.apps}
         self._addresses = addresses
         self._installations = installations
         self._finder = finder
         self._last_used = last_used
         self._observe = observe
+        self._seconds = seconds
         self._store = HookStore(database)
         self._gaps = Gaps(database)
         # Kept when Sentry's patience ends, as what is being stored is.
@@ -135,7 +138,7 @@ class HookReceiver:
         outcome = Outcome.FAILED
         try:
             try:
-                async with asyncio.timeout(_SECONDS):
+                async with asyncio.timeout(self._seconds):
                     outcome = await work
             except TimeoutError:
                 raise StorageUnavailable("The database takes too long.") from None

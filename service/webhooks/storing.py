@@ -15,14 +15,16 @@ from service.group_commit import GroupCommit
 from service.webhooks.quarantine import add_quarantined
 from service.webhooks.sorting import Arrival
 
-_MOST_BYTES = 64 * 2**20
+MOST_BYTES = 64 * 2**20
+"""Of webhooks that wait for the database."""
 
 
 class HookStore:
     """Stores arrivals. While the database is slow, no more than some of them wait in memory."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, most_bytes: int = MOST_BYTES) -> None:
         self._commit = GroupCommit(database, write_arrivals)
+        self._most_bytes = most_bytes
         self._waiting = 0
 
     async def add(self, arrival: Arrival) -> bool:
@@ -30,7 +32,7 @@ class HookStore:
 
         Who is cancelled leaves it to be stored or not. Raises :class:`StorageUnavailable`.
         """
-        if self._waiting + arrival.size > _MOST_BYTES:
+        if self._waiting + arrival.size > self._most_bytes:
             raise StorageUnavailable("Too many webhooks wait for the database.")
         self._waiting += arrival.size
         task = asyncio.ensure_future(self._commit.write(arrival))

@@ -311,9 +311,9 @@ SHAPES = st.recursive(
 
 def check(hook: Hook) -> None:
     """Whatever was sent, these can be stored and looked for."""
-    for value in (hook.resource, hook.action):
-        assert 0 < len(value) <= 64
-        assert "." not in value
+    for word in (hook.resource, hook.action):
+        assert 0 < len(word) <= 64
+        assert "." not in word
     for value in (hook.organization, hook.issue_id, hook.project_id, hook.project_slug, hook.environment, hook.level):
         assert value is None or (0 < len(value) <= 200 and value.isprintable())
 

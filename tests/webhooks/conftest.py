@@ -2,14 +2,22 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.connections.keyring import Keyring
 from service.connections.vault import Vault
 from service.db import Database
 from service.tenants.caller import Caller
 from tests.connections.conftest import admin, keyring, store, stranger, vault
 from tests.connections.factory import add_tenant
 from tests.webhooks.delivering import Post
+from tests.webhooks.receiving import Receiving
 
 __all__ = ["admin", "keyring", "store", "stranger", "vault"]
+
+
+@pytest.fixture
+async def service(database: Database, keyring: Keyring) -> AsyncIterator[Receiving]:
+    async with Receiving.build(database, keyring).running() as receiving:
+        yield receiving
 
 
 @pytest.fixture
