@@ -44,6 +44,10 @@ from service.operations.observer import Observer
 from service.proxy.engine import ProxyEngine
 from service.proxy.idempotency import Idempotency
 from service.proxy.rest import create_proxy_route
+from service.repair.claims import Claims
+from service.repair.comparing import Comparison
+from service.repair.listening import Listening
+from service.repair.repairer import Repairer
 from service.schema.build import build_schema
 from service.schema.context import Context, Services
 from service.schema.cursors import CursorCodec
@@ -84,6 +88,7 @@ class Runtime:
     authenticator: Authenticator
     refresher: Refresher
     hooks: HookReceiver
+    repairer: Repairer
     services: Services
     observer: Observer
     readiness: ReadinessProbe
@@ -124,6 +129,11 @@ class Runtime:
             clients,
         )
         accounts = AccountSource(connections, vault, refresher, last_used)
+        claims = Claims(
+            database,
+            lease=timedelta(seconds=settings.upstream_deadline + LEASE_MARGIN),
+            interval=timedelta(seconds=settings.repair_seconds),
+        )
         addresses = Addresses(keyring, public_url=settings.public_url)
         finder = ReceiverFinder(database, vault, legacy=settings.legacy_webhooks)
         members = MemberReader(client)
@@ -139,6 +149,7 @@ class Runtime:
             events=EventStore(database),
             receivers=Receivers(database, vault, addresses, finder),
             quarantine=Quarantine(database, clients, cache),
+            listening=Listening(database),
             doctor=Doctor(client, connections, accounts, clients),
             linker=Linker(client, policy, connections, vault, accounts, journal, private_ca=settings.private_ca),
             sealing_keys=SealingKeys(database, keyring),
@@ -177,6 +188,7 @@ class Runtime:
                 last_used=last_used,
                 observe=observer.webhook,
             ),
+            repairer=Repairer(claims, Comparison(database, claims), client, accounts, observer.repair),
             services=services,
             observer=observer,
             readiness=readiness,
@@ -205,6 +217,8 @@ class Runtime:
             await stack.enter_async_context(self.hooks.running())
             if self.settings.works:
                 await stack.enter_async_context(self.services.quarantine.running())
+                if self.settings.repair_seconds:
+                    await stack.enter_async_context(self.repairer.running())
                 await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
             yield
 

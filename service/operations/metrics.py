@@ -6,6 +6,7 @@ No label holds what a caller or Sentry can make up without bound: tenants, paths
 import hmac
 import ipaddress
 import platform
+from collections.abc import Sequence
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
@@ -91,6 +92,13 @@ class Metrics:
             "address",
             "outcome",
         )
+        self._repairs = self._counter(
+            "repairs",
+            "Looks at a connection's issues; outcome is compared, took_stock (the first), postponed, failed, "
+            "superseded or cancelled.",
+            "outcome",
+        )
+        self._repaired = self._counter("repaired_events", "Events that no webhook told of.", "type")
         self._series = _FirstFew(_MAX_SERIES)
         self._hosts = _FirstFew(_MAX_WORDS)
         self._outcomes = _FirstFew(_MAX_WORDS)
@@ -136,6 +144,12 @@ class Metrics:
     def count_webhook(self, address: str, outcome: str) -> None:
         """A webhook of Sentry's has been answered."""
         self._webhooks.labels(address, outcome).inc()
+
+    def count_repair(self, outcome: str, types: Sequence[str]) -> None:
+        """A look at a connection's issues has ended; ``types`` are those of the events that it added."""
+        self._repairs.labels(outcome).inc()
+        for type_ in types:
+            self._repaired.labels(type_).inc()
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the format that suits an ``Accept`` header, and its media type."""

@@ -86,6 +86,10 @@ class Observer:
         """A webhook of Sentry's has been answered: the kind of address it came to, and what became of it."""
         self.metrics.count_webhook(address, outcome)
 
+    def repair(self, outcome: str, types: Sequence[str]) -> None:
+        """A look at a connection's issues has ended: how, and the types of the events that it added."""
+        self.metrics.count_repair(outcome, types)
+
     def request(self, record: RequestRecord, headers: Headers) -> contextlib.AbstractContextManager[None]:
         """Runs around a request; ``record`` is complete at its end."""
         return self._tracing.request(record, headers) if self._tracing else contextlib.nullcontext()

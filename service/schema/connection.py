@@ -13,6 +13,7 @@ from service.errors import BadInput
 from service.ids import build_inner_id
 from service.schema import arguments as args
 from service.schema import relay
+from service.schema.connection_webhooks import ConnectionWebhooks
 from service.schema.context import Info
 from service.schema.diagnosis import ConnectionDiagnosis
 from service.schema.link_session import LinkSession, load_open_link_session
@@ -144,6 +145,14 @@ class Connection(relay.Node):
         """The latest rate-limit state."""
         source = await info.context.loaders.source(record.id)
         return build_rate_limit(info.context.services.client.rate_limit(source.account))
+
+    @strawberry.field(
+        description="Whether its webhooks come; null until its issues are first compared with Sentry, and where the "
+        "service does not repair."
+    )
+    async def webhooks(record: strawberry.Parent[ConnectionRecord], info: Info) -> ConnectionWebhooks | None:
+        """What was heard of it."""
+        return await info.context.loaders.webhooks.load(record.id)  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(description="The users of the organization.", directives=[relay.list_size(), relay.cost(5)])
     async def users(

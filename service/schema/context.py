@@ -17,6 +17,7 @@ from service.events.store import EventStore
 from service.journal import Journal
 from service.link.sessions import LinkSessions
 from service.proxy.engine import ProxyEngine
+from service.repair.listening import Listening
 from service.schema.cursors import CursorCodec
 from service.schema.loaders import Loaders
 from service.sentry.client import SentryClient
@@ -40,6 +41,7 @@ class Services:
     events: EventStore
     receivers: Receivers
     quarantine: Quarantine
+    listening: Listening
     doctor: Doctor
     linker: Linker
     sealing_keys: SealingKeys

@@ -12,6 +12,7 @@ from aiodataloader import DataLoader
 
 from service.connections.link_models import LinkSessionRecord
 from service.connections.models import ConnectionRecord
+from service.connections.repair_models import RepairRecord
 from service.directory.members import Source
 from service.directory.user import Membership, Organization, User
 from service.errors import ServiceError
@@ -46,6 +47,7 @@ class Loaders:
         )
         self.open_link_session: DataLoader[str, LinkSessionRecord | None] = DataLoader(self._open_link_sessions)
         self.event: DataLoader[str, EventRecord | None] = DataLoader(self._events)
+        self.webhooks: DataLoader[str, RepairRecord | None] = DataLoader(self._webhooks)
         self.user: DataLoader[UserKey, User | None] = DataLoader(self._users)
         self.user_by_external_id: DataLoader[UserKey, User | None] = DataLoader(self._users_by_external_id)
         self.user_by_email: DataLoader[UserKey, User | None] = DataLoader(self._users_by_email)
@@ -80,6 +82,10 @@ class Loaders:
             seen = await self._services.connections.get_many(self._caller, connections)
             found = {event.id: event for event in found.values() if event.connection_id in seen}
         return [found.get(each) for each in ids]
+
+    async def _webhooks(self, connection_ids: list[str]) -> list[RepairRecord | None]:
+        found = await self._services.listening.get_many(self._caller.tenant_id, connection_ids)
+        return [found.get(each) for each in connection_ids]
 
     async def load_users(self, keys: Sequence[UserKey]) -> Found[User]:
         """Users by member id, without a future for each: for callers that have the whole batch at hand."""
