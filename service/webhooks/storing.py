@@ -19,11 +19,15 @@ MOST_BYTES = 64 * 2**20
 """Of webhooks that wait for the database."""
 
 
+_EVERY = 0.02
+"""Seconds from one transaction to the next: a transaction costs more time of the processor than what it stores."""
+
+
 class HookStore:
     """Stores arrivals. While the database is slow, no more than some of them wait in memory."""
 
     def __init__(self, database: Database, *, most_bytes: int = MOST_BYTES) -> None:
-        self._commit = GroupCommit(database, write_arrivals)
+        self._commit = GroupCommit(database, write_arrivals, every=_EVERY)
         self._most_bytes = most_bytes
         self._waiting = 0
 
