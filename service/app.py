@@ -1,7 +1,7 @@
 """The composition root: every object is made here, wired to the others, started and stopped. Nothing else does that."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -64,11 +64,15 @@ from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
 from service.webhooks.addresses import Addresses
+from service.webhooks.deliverer import AT_ONCE, Deliverer
+from service.webhooks.deliveries import Deliveries
+from service.webhooks.endpoints import Endpoints
 from service.webhooks.finding import ReceiverFinder
 from service.webhooks.quarantine import Quarantine
 from service.webhooks.receive import HookReceiver
 from service.webhooks.receivers import Receivers
 from service.webhooks.routes import create_webhook_routes
+from service.webhooks.sending import Sender
 
 _PURGE_SECONDS = 3600
 
@@ -89,6 +93,7 @@ class Runtime:
     refresher: Refresher
     hooks: HookReceiver
     repairer: Repairer
+    deliverer: Deliverer
     services: Services
     observer: Observer
     readiness: ReadinessProbe
@@ -101,7 +106,8 @@ class Runtime:
         vault = Vault(keyring)
         last_used = LastUsed(database)
         observer = Observer.create(settings, version=__version__)
-        policy = EgressPolicy(map(_parse_allowed_origin, settings.egress_allow))
+        policy = _build_policy("EGRESS_ALLOW", settings.egress_allow)
+        forward_policy = _build_policy("FORWARD_ALLOW", settings.forward_allow)
         client = SentryClient(
             create_transport(policy, limit=settings.upstream_connections),
             policy=policy,
@@ -136,6 +142,10 @@ class Runtime:
         )
         addresses = Addresses(keyring, public_url=settings.public_url)
         finder = ReceiverFinder(database, vault, legacy=settings.legacy_webhooks)
+        endpoints = Endpoints(database, connections, vault, forward_policy)
+        sender = Sender(
+            create_transport(forward_policy, limit=AT_ONCE), forward_policy, user_agent=f"sentry-graph/{__version__}"
+        )
         members = MemberReader(client)
         # A keyed write counts as running for as long as it can last, and a little.
         running = timedelta(seconds=settings.upstream_deadline + 30)
@@ -147,6 +157,8 @@ class Runtime:
             link_sessions=link_sessions,
             journal=journal,
             events=EventStore(database),
+            endpoints=endpoints,
+            deliveries=Deliveries(database, endpoints),
             receivers=Receivers(database, vault, addresses, finder),
             quarantine=Quarantine(database, clients, cache),
             listening=Listening(database),
@@ -189,6 +201,7 @@ class Runtime:
                 observe=observer.webhook,
             ),
             repairer=Repairer(claims, Comparison(database, claims), client, accounts, observer.repair),
+            deliverer=Deliverer(database, sender, vault, observer),
             services=services,
             observer=observer,
             readiness=readiness,
@@ -220,6 +233,7 @@ class Runtime:
                 if self.settings.repair_seconds:
                     await stack.enter_async_context(self.repairer.running())
                 await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
+                await stack.enter_async_context(self.deliverer.running())
             yield
 
     async def _purge(self) -> None:
@@ -233,12 +247,14 @@ class Runtime:
             _log.warning("rows_not_purged", error=error.message)
 
 
-def _parse_allowed_origin(text: str) -> Origin:
+def _build_policy(name: str, allowed: Iterable[str]) -> EgressPolicy:
+    """The policy that a setting opens."""
+    setting = f"SENTRY_GRAPH_{name}"
     try:
-        return Origin.parse(text)
+        return EgressPolicy([Origin.parse(each) for each in allowed], setting=setting)
     except BadInput:
         raise ConfigurationError(
-            "SENTRY_GRAPH_EGRESS_ALLOW: list origins such as http://sentry.internal:9000, with their scheme"
+            f"{setting}: list origins such as http://sentry.internal:9000, with their scheme"
         ) from None
 
 

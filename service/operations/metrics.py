@@ -22,6 +22,7 @@ OTHER = "other"
 _PREFIX = "sentry_graph"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_DELIVERY_SECONDS = (*_SECONDS, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
 _MAX_SERIES = 2_000
 _MAX_WORDS = 100
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -99,6 +100,23 @@ class Metrics:
             "outcome",
         )
         self._repaired = self._counter("repaired_events", "Events that no webhook told of.", "type")
+        self._deliveries = self._counter(
+            "webhook_deliveries",
+            "Attempts to deliver an event to an endpoint; outcome is delivered, failed (tried again), dead (given up), "
+            "or lost (came too late to count).",
+            "outcome",
+        )
+        self._delivery_seconds = Histogram(
+            f"{_PREFIX}_webhook_delivery_seconds",
+            "Seconds from an event to the attempt that delivered it.",
+            registry=self.registry,
+            buckets=_DELIVERY_SECONDS,
+        )
+        self._pending = Gauge(
+            f"{_PREFIX}_webhook_deliveries_pending",
+            "Deliveries that wait for an attempt, of all processes; what is beyond 100 000 is not counted.",
+            registry=self.registry,
+        )
         self._series = _FirstFew(_MAX_SERIES)
         self._hosts = _FirstFew(_MAX_WORDS)
         self._outcomes = _FirstFew(_MAX_WORDS)
@@ -150,6 +168,16 @@ class Metrics:
         self._repairs.labels(outcome).inc()
         for type_ in types:
             self._repaired.labels(type_).inc()
+
+    def count_delivery(self, outcome: str, seconds: float) -> None:
+        """An attempt to deliver an event has ended, so many seconds after the event."""
+        self._deliveries.labels(outcome).inc()
+        if outcome == "delivered":
+            self._delivery_seconds.observe(seconds)
+
+    def set_pending(self, count: int) -> None:
+        """So many deliveries wait."""
+        self._pending.set(count)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the format that suits an ``Accept`` header, and its media type."""

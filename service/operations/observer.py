@@ -90,6 +90,14 @@ class Observer:
         """A look at a connection's issues has ended: how, and the types of the events that it added."""
         self.metrics.count_repair(outcome, types)
 
+    def delivery(self, outcome: str, seconds: float) -> None:
+        """An attempt to deliver an event to an endpoint has ended, so many seconds after the event."""
+        self.metrics.count_delivery(outcome, seconds)
+
+    def deliveries_pending(self, count: int) -> None:
+        """So many deliveries wait for an attempt."""
+        self.metrics.set_pending(count)
+
     def request(self, record: RequestRecord, headers: Headers) -> contextlib.AbstractContextManager[None]:
         """Runs around a request; ``record`` is complete at its end."""
         return self._tracing.request(record, headers) if self._tracing else contextlib.nullcontext()

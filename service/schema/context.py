@@ -24,6 +24,8 @@ from service.sentry.client import SentryClient
 from service.sentry.limits import RateLimitState
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
+from service.webhooks.deliveries import Deliveries
+from service.webhooks.endpoints import Endpoints
 from service.webhooks.quarantine import Quarantine
 from service.webhooks.receivers import Receivers
 
@@ -39,6 +41,8 @@ class Services:
     link_sessions: LinkSessions
     journal: Journal
     events: EventStore
+    endpoints: Endpoints
+    deliveries: Deliveries
     receivers: Receivers
     quarantine: Quarantine
     listening: Listening

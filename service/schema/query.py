@@ -22,6 +22,12 @@ from service.schema.link_session import LinkSession, find_link_session
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.sealing_keys import RewrapProgress, SealingKey, resolve_rewrap_progress, resolve_sealing_keys
 from service.schema.user import User, UserConnection, resolve_users
+from service.schema.webhook_endpoint import (
+    WebhookEndpoint,
+    WebhookEndpointConnection,
+    find_webhook_endpoint,
+    resolve_webhook_endpoints,
+)
 
 _MOST_IDS = 100
 
@@ -130,6 +136,29 @@ class Query:
     ) -> LinkSession | None:
         """One link session by id."""
         return await find_link_session(info, id)  # type: ignore[return-value]  # the record backs the type
+
+    @strawberry.field(
+        description="Where the tenant has its events delivered, the oldest endpoint first. A caller that is narrowed "
+        "to named connections is shown those that are limited to connections which it sees. Needs the role `admin`.",
+        directives=[relay.list_size()],
+    )
+    async def webhook_endpoints(
+        self,
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+    ) -> WebhookEndpointConnection | None:
+        """A page of webhook endpoints."""
+        return await resolve_webhook_endpoints(info, relay.build_window(first, after, last, before))
+
+    @strawberry.field(description="One webhook endpoint; null where there is none. Needs the role `admin`.")
+    async def webhook_endpoint(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The endpoint's id.")]
+    ) -> WebhookEndpoint | None:
+        """One webhook endpoint by id."""
+        return await find_webhook_endpoint(info, id)  # type: ignore[return-value]  # the record backs the type
 
     @strawberry.field(
         description="The keys that seal stored secrets, with how many of the tenant's need each. A key is retired only "

@@ -31,13 +31,15 @@ from service.webhooks.settling import Attempt, Fate, Settler
 LEASE_SECONDS = 30.0
 """How long a claim holds: longer than sending may take, and than writing down what came of it usually does."""
 
+AT_ONCE = 256
+"""What a process sends at once."""
+
 _LOOK_SECONDS = 5.0
 _REST_SECONDS = 0.02  # between two looks, so that what comes meanwhile is claimed together
 _AGAIN_SECONDS = 1.0  # after a look that failed
 _SETTLE_SECONDS = 60.0  # for an outcome to be written, while the database is away
 _END_SECONDS = 5.0  # for what is being sent when the process ends
 
-_AT_ONCE = 256
 _OF_TENANT = 128
 _OF_ENDPOINT = 16
 _OF_FAILING = 1
@@ -77,7 +79,10 @@ class Deliverer:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Deliver while the block runs. At its end nothing more is claimed, and what is being sent ends soon."""
+        """Deliver while the block runs. At its end nothing more is claimed, and what is being sent ends soon.
+
+        Raises :class:`StorageUnavailable` at the beginning.
+        """
         await self._claims.release()
         async with self._database.hearing(self._hear), repeating(self._count, _COUNT_SECONDS):
             running = asyncio.create_task(self._run(), name="deliveries")
@@ -121,7 +126,7 @@ class Deliverer:
 
     def _allot(self, due: Sequence[Queue]) -> dict[str, int]:
         """How many deliveries of each endpoint there is place for. Who comes first is drawn by lot."""
-        places = _AT_ONCE - len(self._sending)
+        places = AT_ONCE - len(self._sending)
         of_tenant = Counter(self._of_tenant)
         wanted: dict[str, int] = {}
         self._is_short = False
@@ -213,6 +218,7 @@ class Deliverer:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
         await self._settler.drain()
+        await self._sender.aclose()
 
     async def _count(self) -> None:
         try:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType
 
+from service.events.models import EndpointPayload
 from service.ids import build_user_id, new_id
 from service.link.rules import LinkSessionRequest
 from service.schema.build import build_schema
 from service.schema.event_types import EVENT_TYPES
 from service.tenants.caller import Role
+from service.webhooks.endpoint_rules import EndpointChange
 from tests.graph_fixture import BIG, MIDDLE, Graph
 from tests.scale import scaled
 
@@ -34,6 +36,8 @@ BY_CONNECTION = {
     "Mutation.updateConnection": 'mutation ($id: ID!) { updateConnection(input: {id: $id, name: "x"}) { name } }',
     "Mutation.updateConnection projects": "mutation ($id: ID!) "
     "{ updateConnection(input: {id: $id, projects: null}) { name } }",
+    "Mutation.createWebhookEndpoint": "mutation ($id: ID!) "
+    '{ createWebhookEndpoint(input: {url: "https://consumer.example", connectionIds: [$id]}) { secret } }',
     "Mutation.unlinkConnection": "mutation ($id: ID!) { unlinkConnection(id: $id) { name } }",
     "Mutation.proxy": 'mutation ($id: ID!) { proxy(connectionId: $id, method: "POST", '
     'path: "organizations/{organization}/teams/", body: {slug: "x"}, idempotencyKey: "k") { result } }',
@@ -65,6 +69,20 @@ BY_EVENT = {
     "Query.node Event": "query ($id: ID!) { node(id: $id) { id ... on SentryEvent { type payload } } }",
     "Query.nodes Event": "query ($id: ID!) { nodes(ids: [$id]) { id ... on SentryEvent { type payload } } }",
 }
+BY_ENDPOINT = {
+    "Query.webhookEndpoint": "query ($id: ID!) { webhookEndpoint(id: $id) { url deliveries { nodes { id } } } }",
+    "Mutation.updateWebhookEndpoint": "mutation ($id: ID!) "
+    '{ updateWebhookEndpoint(input: {id: $id, name: "x"}) { url } }',
+    "Mutation.enableWebhookEndpoint": "mutation ($id: ID!) { enableWebhookEndpoint(id: $id) { url } }",
+    "Mutation.rotateWebhookEndpointSecret": "mutation ($id: ID!) { rotateWebhookEndpointSecret(id: $id) { secret } }",
+    "Mutation.testWebhookEndpoint": "mutation ($id: ID!) { testWebhookEndpoint(id: $id) { id } }",
+    "Mutation.replayWebhookEvents": "mutation ($id: ID!) "
+    '{ replayWebhookEvents(input: {endpointId: $id, since: "2020-01-01"}) { count } }',
+    "Mutation.replayDeadWebhookDeliveries": "mutation ($id: ID!) "
+    "{ replayDeadWebhookDeliveries(endpointId: $id) { count } }",
+    "Mutation.deleteWebhookEndpoint": "mutation ($id: ID!) { deleteWebhookEndpoint(id: $id) }",
+}
+BY_DELIVERY = {"Mutation.replayWebhookDelivery": "mutation ($id: ID!) { replayWebhookDelivery(id: $id) { eventId } }"}
 BY_KEY = {"Mutation.revokeApiKey": "mutation ($id: ID!) { revokeApiKey(id: $id) { name } }"}
 
 # Operations that name no object: what they answer or change is the caller's own, as the tests below show.
@@ -73,6 +91,7 @@ OWN = {
     "Query.apiKeys",
     "Query.sealingKeys",
     "Query.rewrapProgress",
+    "Query.webhookEndpoints",
     "Query._service",
     "Mutation.linkConnection",
     "Mutation.createApiKey",
@@ -121,17 +140,27 @@ REACHED = {
     "UserGroup",
     "UserPhone",
     "UserRole",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryConnection",
+    "WebhookDeliveryEdge",
+    "WebhookEndpoint",
+    "WebhookEndpointConnection",
+    "WebhookEndpointEdge",
+    "WebhookEndpointSecret",
+    "WebhookReplay",
     "_Service",
     *(each.__name__ for each in EVENT_TYPES),
 }
 # Their fields with arguments, which could name an object: each is looked at below.
-ARGUMENTS = {"Connection.users", "Connection.user", "Connection.proxy"}
+ARGUMENTS = {"Connection.users", "Connection.user", "Connection.proxy", "WebhookEndpoint.deliveries"}
 
 SECRETS = ("lumen-labs", "Lumen Labs")
 
 
 def test_every_field_is_classified() -> None:
-    tables = (BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_EVENT, BY_KEY)
+    tables = [BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_EVENT, BY_KEY]
+    tables += [BY_ENDPOINT, BY_DELIVERY]
     classified = {name.split(" ")[0] for table in tables for name in table}
     found: set[str] = set()
     for type_ in build_schema()._schema.type_map.values():
@@ -156,6 +185,8 @@ class Foreign:
     key_id: str
     session_id: str
     event_id: str
+    endpoint_id: str
+    delivery_id: str
 
 
 @pytest.fixture(params=["other tenant", "narrowed by id", "narrowed by externalId"])
@@ -179,7 +210,11 @@ async def foreign(graph: Graph, request: pytest.FixtureRequest) -> Foreign:
         caller = await graph.as_role(Role.ADMIN, **narrowing)
     graph.sandbox.requests.clear()
     (event,) = await graph.runtime.services.events.page(graph.tenant_id, limit=1)
-    return Foreign(caller, secret.id, secret.external_id, email, key_id, session.id, event.id)
+    endpoints = graph.runtime.services.endpoints
+    change = EndpointChange(url="https://consumer.example", name=SECRETS[1], payload=EndpointPayload.EVENT)
+    endpoint, _ = await endpoints.create(graph.caller, replace(change, connection_ids=[secret.id]))
+    delivery = await endpoints.test(graph.caller, endpoint.id)
+    return Foreign(caller, secret.id, secret.external_id, email, key_id, session.id, event.id, endpoint.id, delivery.id)
 
 
 async def same(graph: Graph, operation: str, foreign: dict[str, Any], missing: dict[str, Any]) -> None:
@@ -227,6 +262,15 @@ async def test_a_foreign_user_is_not_found_by_address(foreign: Foreign, name: st
 @pytest.mark.parametrize("name", BY_EVENT)
 async def test_a_foreign_event_is_not_there(foreign: Foreign, name: str) -> None:
     await same(foreign.graph, BY_EVENT[name], {"id": foreign.event_id}, {"id": new_id("evt")})
+
+
+async def test_a_foreign_webhook_endpoint_or_delivery_is_not_there(foreign: Foreign) -> None:
+    for operation in BY_ENDPOINT.values():
+        await same(foreign.graph, operation, {"id": foreign.endpoint_id}, {"id": new_id("whe")})
+    for operation in BY_DELIVERY.values():
+        await same(foreign.graph, operation, {"id": foreign.delivery_id}, {"id": new_id("whd")})
+    listed = await foreign.graph.query("{ webhookEndpoints { totalCount nodes { id } } }")
+    assert listed["webhookEndpoints"] == {"totalCount": 0, "nodes": []}
 
 
 @pytest.mark.parametrize("name", BY_KEY)
@@ -307,6 +351,14 @@ async def test_a_role_does_not_reach_further(graph: Graph, role: Role, operation
     variables = {"id": connection.id} if "$id" in operation else {}
     assert (await lesser.error(operation, **variables))["code"] == "FORBIDDEN"
     assert graph.calls() == 0
+
+
+async def test_webhook_endpoints_are_for_admins(graph: Graph) -> None:
+    lesser = await graph.as_role(Role.WRITE)
+    assert (await lesser.error("{ webhookEndpoints { totalCount } }"))["code"] == "FORBIDDEN"
+    operations = [BY_CONNECTION["Mutation.createWebhookEndpoint"], *BY_ENDPOINT.values(), *BY_DELIVERY.values()]
+    for operation in operations:
+        assert (await lesser.error(operation, id="x"))["code"] == "FORBIDDEN"
 
 
 async def test_tenants_side_by_side_see_only_their_own(graph: Graph) -> None:

@@ -24,7 +24,9 @@ RELAY_LISTS = {
     "Query.connections",
     "Query.events",
     "Query.users",
+    "Query.webhookEndpoints",
     "Connection.users",
+    "WebhookEndpoint.deliveries",
 }
 CALLS_SENTRY = {
     "Connection.diagnosis",
@@ -166,5 +168,6 @@ def test_only_global_ids_are_called_id() -> None:
         if field.name.value == "id"
     }
     ours = {"ApiKey", "AuditEntry", "Connection", "LinkSession", "Node", "SealingKey", "User"}
+    ours |= {"WebhookDelivery", "WebhookEndpoint"}
     events = {each.__name__ for each in EVENT_TYPES} | {"IssueEvent", "SentryEvent"}
     assert with_id == ours | events | {"SentryOrganization", "UserGroup", "UserRole"}

@@ -94,11 +94,8 @@ class Post:
         sender = Sender(transport, self.policy, user_agent="sentry-graph/test", deadline=deadline)
         worker = Worker(self.database, sender, self.vault, seen := Seen())
         worker.seen = seen
-        try:
-            async with worker.running():
-                yield worker
-        finally:
-            await sender.aclose()
+        async with worker.running():
+            yield worker
 
     async def read(self, *endpoints: EndpointRecord) -> list[DeliveryRecord]:
         """The deliveries of endpoints, or all of them, the oldest first."""
