@@ -30,9 +30,10 @@ REPEATS_WITHIN = timedelta(hours=24)
 DELIVERIES = "deliveries"
 """The topic that is announced when there is something to deliver."""
 
-_COUNT = text(
-    "INSERT INTO event_counters (tenant_id, connection_id, last) VALUES (:tenant_id, :connection_id, :number) "
-    "ON CONFLICT (tenant_id, connection_id) DO UPDATE SET last = event_counters.last + excluded.last RETURNING last"
+_COUNT = (
+    "INSERT INTO event_counters (tenant_id, connection_id, last) VALUES {rows} "
+    "ON CONFLICT (tenant_id, connection_id) DO UPDATE SET last = event_counters.last + excluded.last "
+    "RETURNING tenant_id, connection_id, last"
 )
 
 
@@ -135,11 +136,16 @@ async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> list[tupl
     """Position and sequence of each, in order. All take the rows in one order, or two could wait in a circle."""
     wanted = Counter((event.tenant_id, "") for event in events)
     wanted.update((event.tenant_id, event.connection_id) for event in events if event.connection_id)
-    connection = await session.connection()
-    following: dict[tuple[str, str], int] = {}
-    for (tenant_id, connection_id), number in sorted(wanted.items()):
-        place = {"tenant_id": tenant_id, "connection_id": connection_id, "number": number}
-        following[tenant_id, connection_id] = (await connection.scalar(_COUNT, place)) - number
+    counted = {
+        name: value
+        for index, ((tenant_id, connection_id), number) in enumerate(sorted(wanted.items()))
+        for name, value in ((f"t{index}", tenant_id), (f"c{index}", connection_id), (f"n{index}", number))
+    }
+    rows = ", ".join(f"(:t{index}, :c{index}, :n{index})" for index in range(len(wanted)))
+    counts = await (await session.connection()).execute(text(_COUNT.format(rows=rows)), counted)
+    following: dict[tuple[str, str], int] = {
+        (tenant, connection): last - wanted[tenant, connection] for tenant, connection, last in counts
+    }
 
     def take(tenant_id: str, connection_id: str) -> int:
         following[tenant_id, connection_id] += 1

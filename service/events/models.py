@@ -24,6 +24,7 @@ class EventRecord(SQLModel, table=True):
         UniqueConstraint("tenant_id", "position"),
         Index(None, "tenant_id", "connection_id", "position"),
         Index(None, "tenant_id", "connection_id", "body_hash"),
+        Index(None, "tenant_id", "created_at"),
         Index(None, "created_at"),
     )
 

@@ -1,9 +1,10 @@
 """Reading the log of events."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, or_
+from sqlalchemy import ColumnElement, ScalarSelect, delete, func, or_
 from sqlalchemy.orm import Mapped
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -13,7 +14,10 @@ from service.db import Database
 from service.events.filters import ALL, EventFilter
 from service.events.models import DeliveryRecord, DeliveryStatus, EventRecord
 
-_PURGED_AT_ONCE = 1000
+_PURGED_AT_ONCE = 200
+_PAUSE_SECONDS = 0.05  # in which others write: SQLite has one writer at a time, and webhooks do not wait long
+_SET_BACK = timedelta(minutes=10)
+"""How far a database's clock may be set back without an event being missed by its time."""
 
 
 class EventStore:
@@ -42,7 +46,10 @@ class EventStore:
         if seen is not None:
             conditions.append(col(EventRecord.connection_id).in_(sorted(seen)))
         if since is not None:
-            conditions.append(col(EventRecord.created_at) >= since)
+            conditions += [
+                col(EventRecord.created_at) >= since,
+                col(EventRecord.position) >= _find_place(tenant_id, since),
+            ]
         if after is not None:
             conditions.append(col(EventRecord.position) > after)
         if before is not None:
@@ -87,7 +94,7 @@ class EventStore:
             return len(ids)
 
         while await self._database.run_transaction(work) == _PURGED_AT_ONCE:
-            pass
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def build_conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
@@ -106,6 +113,20 @@ def build_conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
     if wanted.levels is not None:
         conditions.append(col(EventRecord.level).in_(wanted.levels))
     return conditions
+
+
+def _find_place(tenant_id: str, since: datetime) -> ScalarSelect[int]:
+    """A position that nothing of that time or later stands before: so that what is older need not be looked through.
+
+    Times are in the order of positions, unless the database's clock was set back.
+    """
+    return (
+        select(EventRecord.position)
+        .where(EventRecord.tenant_id == tenant_id, col(EventRecord.created_at) >= since - _SET_BACK)
+        .order_by(col(EventRecord.created_at))
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _match_type(type_: Mapped[str], pattern: str) -> ColumnElement[bool]:

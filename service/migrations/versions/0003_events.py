@@ -50,6 +50,7 @@ def _extend_events() -> None:
     op.create_index(
         "ix_events_tenant_id_connection_id_body_hash", "events", ["tenant_id", "connection_id", "body_hash"]
     )
+    op.create_index("ix_events_tenant_id_created_at", "events", ["tenant_id", "created_at"])
     op.create_index("ix_events_created_at", "events", ["created_at"])
     op.create_table(
         "event_counters",
@@ -254,7 +255,12 @@ def downgrade() -> None:
     ):
         op.drop_table(name)
     op.execute("DELETE FROM events WHERE connection_id IS NULL OR body IS NOT NULL")
-    for name in ("created_at", "tenant_id_connection_id_body_hash", "tenant_id_connection_id_position"):
+    for name in (
+        "created_at",
+        "tenant_id_created_at",
+        "tenant_id_connection_id_body_hash",
+        "tenant_id_connection_id_position",
+    ):
         op.drop_index(f"ix_events_{name}", "events")
     with op.batch_alter_table("events") as table:
         table.drop_constraint("uq_events_tenant_id_position", type_="unique")
