@@ -93,7 +93,9 @@ class EventStore:
             await session.exec(delete(EventRecord).where(col(EventRecord.id).in_(ids)))
             return len(ids)
 
-        while await self._database.run_transaction(work) == _PURGED_AT_ONCE:
+        while True:
+            if await self._database.run_transaction(work) < _PURGED_AT_ONCE:
+                return
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
