@@ -25,6 +25,11 @@ from service.schema.webhook_endpoint import (
     WebhookEndpoint,
     WebhookEndpointSecret,
 )
+from service.schema.webhook_receiver import (
+    CreateWebhookReceiverInput,
+    RotateWebhookReceiverSecretInput,
+    WebhookReceiver,
+)
 from service.sentry.profiles import Profile
 from service.tenants.caller import Role
 
@@ -194,6 +199,46 @@ class Mutation:
     ) -> LinkSession | None:
         """End a link session."""
         return await info.context.services.link_sessions.cancel(info.context.caller, id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Make an address for the webhooks of one connection: of an internal integration, a service hook, "
+        "or the legacy plugin where the operator allows it. Needs the role `admin`."
+    )
+    async def create_webhook_receiver(
+        self,
+        info: Info,
+        input: Annotated[CreateWebhookReceiverInput, strawberry.argument(description="What to make.")],
+    ) -> WebhookReceiver | None:
+        """Make a webhook receiver."""
+        receivers = info.context.services.receivers
+        return await receivers.create(info.context.caller, input.connection_id, input.kind, input.secret)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Give a webhook receiver the secret that Sentry signs with from now on. The one before stays good "
+        "for a while. Needs the role `admin`."
+    )
+    async def rotate_webhook_receiver_secret(
+        self,
+        info: Info,
+        input: Annotated[RotateWebhookReceiverSecretInput, strawberry.argument(description="The new secret.")],
+    ) -> WebhookReceiver | None:
+        """Rotate a webhook receiver's secret."""
+        receivers = info.context.services.receivers
+        return await receivers.rotate_secret(  # type: ignore[return-value]  # backs the type
+            info.context.caller, input.id, input.secret, overlap=input.to_overlap()
+        )
+
+    @strawberry.mutation(
+        description="Delete a webhook receiver, and give its id back: what Sentry sends to its address is refused. "
+        "Needs the role `admin`."
+    )
+    async def delete_webhook_receiver(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The webhook receiver.")],
+    ) -> strawberry.ID | None:
+        """Delete a webhook receiver."""
+        return strawberry.ID((await info.context.services.receivers.delete(info.context.caller, id)).id)
 
     @strawberry.mutation(description="Make an API key of the tenant. Needs the role `admin`.")
     async def create_api_key(

@@ -28,6 +28,8 @@ from service.schema.webhook_endpoint import (
     find_webhook_endpoint,
     resolve_webhook_endpoints,
 )
+from service.schema.webhook_quarantine import QuarantinedWebhookConnection, resolve_webhook_quarantine
+from service.schema.webhook_receiver import WebhookReceiver
 
 _MOST_IDS = 100
 
@@ -159,6 +161,35 @@ class Query:
     ) -> WebhookEndpoint | None:
         """One webhook endpoint by id."""
         return await find_webhook_endpoint(info, id)  # type: ignore[return-value]  # the record backs the type
+
+    @strawberry.field(
+        description="The addresses that Sentry sends one connection's webhooks to, the oldest first. Needs the role "
+        "`admin`."
+    )
+    async def webhook_receivers(
+        self,
+        info: Info,
+        connection_id: Annotated[strawberry.ID, strawberry.argument(description="The connection.")],
+    ) -> list[WebhookReceiver] | None:
+        """The receivers of a connection."""
+        return await info.context.services.receivers.list_of(info.context.caller, connection_id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.field(
+        description="Webhooks that were genuine and did not belong to the connection that they came to, the newest "
+        "first; they are kept for some days. A caller that is narrowed to named connections is shown those that came "
+        "to these. Needs the role `admin`.",
+        directives=[relay.list_size()],
+    )
+    async def webhook_quarantine(
+        self,
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+    ) -> QuarantinedWebhookConnection | None:
+        """A page of webhooks in quarantine."""
+        return await resolve_webhook_quarantine(info, relay.build_window(first, after, last, before))
 
     @strawberry.field(
         description="The keys that seal stored secrets, with how many of the tenant's need each. A key is retired only "

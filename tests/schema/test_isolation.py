@@ -36,6 +36,9 @@ BY_CONNECTION = {
     "Mutation.updateConnection": 'mutation ($id: ID!) { updateConnection(input: {id: $id, name: "x"}) { name } }',
     "Mutation.updateConnection projects": "mutation ($id: ID!) "
     "{ updateConnection(input: {id: $id, projects: null}) { name } }",
+    "Query.webhookReceivers": "query ($id: ID!) { webhookReceivers(connectionId: $id) { url } }",
+    "Mutation.createWebhookReceiver": "mutation ($id: ID!) { createWebhookReceiver(input: "
+    '{connectionId: $id, kind: INTERNAL_INTEGRATION, secret: "5f5f5f5f5f5f5f5f"}) { url } }',
     "Mutation.createWebhookEndpoint": "mutation ($id: ID!) "
     '{ createWebhookEndpoint(input: {url: "https://consumer.example", connectionIds: [$id]}) { secret } }',
     "Mutation.unlinkConnection": "mutation ($id: ID!) { unlinkConnection(id: $id) { name } }",
@@ -82,6 +85,11 @@ BY_ENDPOINT = {
     "{ replayDeadWebhookDeliveries(endpointId: $id) { count } }",
     "Mutation.deleteWebhookEndpoint": "mutation ($id: ID!) { deleteWebhookEndpoint(id: $id) }",
 }
+BY_RECEIVER = {
+    "Mutation.rotateWebhookReceiverSecret": "mutation ($id: ID!) "
+    '{ rotateWebhookReceiverSecret(input: {id: $id, secret: "5f5f5f5f5f5f5f5f"}) { url } }',
+    "Mutation.deleteWebhookReceiver": "mutation ($id: ID!) { deleteWebhookReceiver(id: $id) }",
+}
 BY_DELIVERY = {"Mutation.replayWebhookDelivery": "mutation ($id: ID!) { replayWebhookDelivery(id: $id) { eventId } }"}
 BY_KEY = {"Mutation.revokeApiKey": "mutation ($id: ID!) { revokeApiKey(id: $id) { name } }"}
 
@@ -92,6 +100,7 @@ OWN = {
     "Query.sealingKeys",
     "Query.rewrapProgress",
     "Query.webhookEndpoints",
+    "Query.webhookQuarantine",
     "Query._service",
     "Mutation.linkConnection",
     "Mutation.createApiKey",
@@ -127,6 +136,9 @@ REACHED = {
     "PageInfo",
     "Proxy",
     "ProxyHeader",
+    "QuarantinedWebhook",
+    "QuarantinedWebhookConnection",
+    "QuarantinedWebhookEdge",
     "RewrapProgress",
     "SealingKey",
     "SentryEventConnection",
@@ -148,6 +160,7 @@ REACHED = {
     "WebhookEndpointConnection",
     "WebhookEndpointEdge",
     "WebhookEndpointSecret",
+    "WebhookReceiver",
     "WebhookReplay",
     "_Service",
     *(each.__name__ for each in EVENT_TYPES),
@@ -160,7 +173,7 @@ SECRETS = ("lumen-labs", "Lumen Labs")
 
 def test_every_field_is_classified() -> None:
     tables = [BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_EVENT, BY_KEY]
-    tables += [BY_ENDPOINT, BY_DELIVERY]
+    tables += [BY_ENDPOINT, BY_DELIVERY, BY_RECEIVER]
     classified = {name.split(" ")[0] for table in tables for name in table}
     found: set[str] = set()
     for type_ in build_schema()._schema.type_map.values():
@@ -273,6 +286,13 @@ async def test_a_foreign_webhook_endpoint_or_delivery_is_not_there(foreign: Fore
     assert listed["webhookEndpoints"] == {"totalCount": 0, "nodes": []}
 
 
+async def test_a_foreign_webhook_receiver_is_not_there(graph: Graph, foreign: Foreign) -> None:
+    made = await graph.query(BY_CONNECTION["Mutation.createWebhookReceiver"], id=foreign.connection_id)
+    receiver_id = made["createWebhookReceiver"]["url"].split("/")[-2]
+    for operation in BY_RECEIVER.values():
+        await same(foreign.graph, operation, {"id": receiver_id}, {"id": new_id("whr")})
+
+
 @pytest.mark.parametrize("name", BY_KEY)
 async def test_a_foreign_key_is_not_there(foreign: Foreign, name: str) -> None:
     await same(foreign.graph, BY_KEY[name], {"id": foreign.key_id}, {"id": new_id("key")})
@@ -359,6 +379,14 @@ async def test_webhook_endpoints_are_for_admins(graph: Graph) -> None:
     operations = [BY_CONNECTION["Mutation.createWebhookEndpoint"], *BY_ENDPOINT.values(), *BY_DELIVERY.values()]
     for operation in operations:
         assert (await lesser.error(operation, id="x"))["code"] == "FORBIDDEN"
+
+
+async def test_webhook_receivers_are_for_admins(graph: Graph) -> None:
+    lesser = await graph.as_role(Role.WRITE)
+    operations = [BY_CONNECTION["Query.webhookReceivers"], BY_CONNECTION["Mutation.createWebhookReceiver"]]
+    for operation in [*operations, *BY_RECEIVER.values()]:
+        assert (await lesser.error(operation, id="x"))["code"] == "FORBIDDEN"
+    assert (await lesser.error("{ webhookQuarantine { nodes { id } } }"))["code"] == "FORBIDDEN"
 
 
 async def test_tenants_side_by_side_see_only_their_own(graph: Graph) -> None:

@@ -25,6 +25,7 @@ RELAY_LISTS = {
     "Query.events",
     "Query.users",
     "Query.webhookEndpoints",
+    "Query.webhookQuarantine",
     "Connection.users",
     "WebhookEndpoint.deliveries",
 }
@@ -168,6 +169,6 @@ def test_only_global_ids_are_called_id() -> None:
         if field.name.value == "id"
     }
     ours = {"ApiKey", "AuditEntry", "Connection", "LinkSession", "Node", "SealingKey", "User"}
-    ours |= {"WebhookDelivery", "WebhookEndpoint"}
+    ours |= {"WebhookDelivery", "WebhookEndpoint", "WebhookReceiver", "QuarantinedWebhook"}
     events = {each.__name__ for each in EVENT_TYPES} | {"IssueEvent", "SentryEvent"}
     assert with_id == ours | events | {"SentryOrganization", "UserGroup", "UserRole"}
