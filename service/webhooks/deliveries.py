@@ -36,7 +36,7 @@ from service.webhooks.endpoints import Endpoints, find_endpoint, is_visible, not
 MOST_REPLAYED = 10_000
 """Deliveries that one call makes again."""
 
-_AT_ONCE = 500
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,15 @@ class Replay:
 
 
 class Deliveries:
-    """Lists and repeats deliveries for a caller: all of it needs the role ``admin``, as endpoints do."""
+    """Lists and repeats deliveries for a caller: all of it needs the role ``admin``, as endpoints do.
 
-    def __init__(self, database: Database, endpoints: Endpoints) -> None:
+    ``most`` is about how many deliveries one call repeats.
+    """
+
+    def __init__(self, database: Database, endpoints: Endpoints, *, most: int = MOST_REPLAYED) -> None:
         self._database = database
         self._endpoints = endpoints
+        self._most = most
 
     async def page(
         self,
@@ -207,7 +211,7 @@ class Deliveries:
             count += len(found)
             last = found[-1].event_id if found else last
             has_more = len(found) == _AT_ONCE
-            if not has_more or count >= MOST_REPLAYED:
+            if not has_more or count >= self._most:
                 return Replay(count, last, has_more)
 
     async def _check_events(self, caller: Caller, ids: Collection[str]) -> None:

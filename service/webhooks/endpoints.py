@@ -34,7 +34,7 @@ from service.webhooks.standard import new_secret
 OVERLAP = timedelta(hours=24)
 """How long a secret that was replaced signs beside the new one."""
 
-_DELETED_AT_ONCE = 2000
+_DELETED_AT_ONCE = 500
 _TEST_ACTOR = {"type": "application", "id": "sentry-graph", "name": "Sentry Graph"}
 
 Seen = frozenset[str] | None
