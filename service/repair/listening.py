@@ -26,7 +26,9 @@ class Listening:
     async def get_many(self, tenant_id: str, connection_ids: Collection[str]) -> dict[str, RepairRecord]:
         """What is known of the webhooks of these connections of a tenant, without those never looked at."""
         statement = select(RepairRecord).where(
-            RepairRecord.tenant_id == tenant_id, col(RepairRecord.connection_id).in_(connection_ids)
+            RepairRecord.tenant_id == tenant_id,
+            col(RepairRecord.connection_id).in_(connection_ids),
+            col(RepairRecord.polled_at).is_not(None),
         )
         async with self._database.session() as session:
             return {record.connection_id: record for record in await session.exec(statement)}
