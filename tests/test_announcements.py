@@ -89,7 +89,7 @@ async def test_who_begins_while_the_last_one_leaves_hears(database: Database) ->
     leaving = AsyncExitStack()
     await leaving.enter_async_context(database.hearing(first.put_nowait))
     await tell(database)
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, asyncio.timeout(30):
         ended = asyncio.create_task(leaving.aclose())
         await asyncio.sleep(0)  # it has begun to leave
         heard = await stack.enter_async_context(listening(database))
