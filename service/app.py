@@ -31,10 +31,12 @@ from service.db import Database
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
 from service.errors import BadInput, ConfigurationError, StorageUnavailable
+from service.events.feed import Feed
 from service.events.store import EventStore
-from service.graphql_http.endpoint import create_graphql_route
+from service.graphql_http.endpoint import create_graphql_routes
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
+from service.graphql_http.sessions import Sessions
 from service.journal import Journal
 from service.last_used import LastUsed
 from service.link.sessions import LinkSessions
@@ -90,6 +92,7 @@ class Runtime:
     clients: Clients
     last_used: LastUsed
     authenticator: Authenticator
+    sessions: Sessions
     refresher: Refresher
     hooks: HookReceiver
     repairer: Repairer
@@ -121,6 +124,7 @@ class Runtime:
         cache = ConnectionCache()
         connections = ConnectionStore(database, cache)
         journal = Journal(database)
+        events = EventStore(database)
         clients = Clients.of(settings)
         link_sessions = LinkSessions(database, keyring, public_url=settings.public_url, clients=clients, policy=policy)
         refresher = Refresher(
@@ -156,7 +160,8 @@ class Runtime:
             accounts=accounts,
             link_sessions=link_sessions,
             journal=journal,
-            events=EventStore(database),
+            events=events,
+            feed=Feed(database, events, buffer=settings.subscription_buffer),
             endpoints=endpoints,
             deliveries=Deliveries(database, endpoints),
             receivers=Receivers(database, vault, addresses, finder),
@@ -190,6 +195,7 @@ class Runtime:
             clients=clients,
             last_used=last_used,
             authenticator=authenticator,
+            sessions=Sessions(authenticator, limit=settings.subscriptions),
             refresher=refresher,
             hooks=HookReceiver(
                 database,
@@ -226,6 +232,7 @@ class Runtime:
             stack.push_async_callback(self.services.client.aclose)
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
             await stack.enter_async_context(self.last_used.running())
+            await stack.enter_async_context(self.services.feed.running())
             await stack.enter_async_context(self.refresher.running(sweeps=self.settings.works))
             await stack.enter_async_context(self.hooks.running())
             if self.settings.works:
@@ -275,6 +282,7 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
     routes = _create_routes(runtime, demo_key) if settings.role != "worker" else []
     routes += create_health_routes(runtime.readiness, version=__version__)
     if settings.metrics:
+        observer.metrics.watch_streams(lambda: runtime.sessions.count)
         routes.append(create_metrics_route(observer.metrics, token=settings.metrics_token))
     app = FastAPI(
         title="Sentry Graph",
@@ -304,15 +312,14 @@ def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:
         routes += assets
     if demo_key is not None:
         routes.append(create_demo_key_route(demo_key, bound_host=settings.host, bound_port=settings.port))
-    routes.append(
-        create_graphql_route(
-            build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
-            settings=settings,
-            get_context=get_context,
-            authenticator=authenticator,
-            observe=observer.graphql_request,
-            page=page,
-        )
+    routes += create_graphql_routes(
+        build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
+        settings=settings,
+        get_context=get_context,
+        authenticator=authenticator,
+        sessions=runtime.sessions,
+        observe=observer.graphql_request,
+        page=page,
     )
     routes.append(
         create_proxy_route(

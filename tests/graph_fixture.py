@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
 from service.app import Runtime, create_app
 from service.connections.keyring import Keyring
@@ -30,6 +31,7 @@ class Graph:
     """The service, and one caller of it."""
 
     runtime: Runtime
+    app: ASGIApp
     http: httpx.AsyncClient
     sandbox: Sandbox
     tenant_id: str
@@ -110,7 +112,7 @@ async def serve_graph(folder: Path, sandbox: Sandbox, **settings: Any) -> AsyncI
         tenant = await runtime.services.tenants.create_tenant("Acme")
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service.test") as http:
-            graph = Graph(runtime, http, sandbox, tenant.id, "")
+            graph = Graph(runtime, app, http, sandbox, tenant.id, "")
             yield replace(graph, key=await graph.make_key(Role.ADMIN))
 
 

@@ -6,7 +6,7 @@ No label holds what a caller or Sentry can make up without bound: tenants, paths
 import hmac
 import ipaddress
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
@@ -61,6 +61,9 @@ class Metrics:
         self._http_requests = self._counter("http_requests", "HTTP requests answered.", "route", "method", "status")
         self._http_seconds = self._histogram("http_request_seconds", "Seconds to the end of the answer.", "route")
         self._http_open = Gauge(f"{_PREFIX}_http_requests_open", "HTTP requests running.", registry=self.registry)
+        self._streams_open = Gauge(
+            f"{_PREFIX}_streams_open", "WebSockets and event streams open.", registry=self.registry
+        )
         self._graphql_requests = self._counter(
             "graphql_requests",
             "GraphQL requests; outcome is OK, PARTIAL (some fields failed) or the code that refused the whole.",
@@ -131,18 +134,24 @@ class Metrics:
         self._http_open.dec()
         method = record.method if record.method in _METHODS else OTHER
         self._http_requests.labels(record.route, method, str(record.status)).inc()
-        self._http_seconds.labels(record.route).observe(record.seconds)
+        if record.kind != "subscription":  # which lasts for as long as its reader likes
+            self._http_seconds.labels(record.route).observe(record.seconds)
         if record.is_graphql:
-            self._count_graphql(record)
+            self.count_graphql(record.kind, record.codes, has_run=record.has_run, seconds=record.seconds)
 
-    def _count_graphql(self, record: RequestRecord) -> None:
-        codes = [self._codes.bound(code) for code in record.codes]
-        kind = record.kind or "unknown"
-        outcome = "OK" if not codes else "PARTIAL" if record.has_run else codes[0]
+    def count_graphql(self, kind: str | None, codes: Sequence[str], *, has_run: bool, seconds: float) -> None:
+        """A GraphQL operation has ended."""
+        bound = [self._codes.bound(code) for code in codes]
+        kind = kind or "unknown"
+        outcome = "OK" if not bound else "PARTIAL" if has_run else bound[0]
         self._graphql_requests.labels(kind, outcome).inc()
-        self._graphql_seconds.labels(kind).observe(record.seconds)
-        for code in codes:
+        self._graphql_seconds.labels(kind).observe(seconds)
+        for code in bound:
             self._graphql_errors.labels(code).inc()
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Ask ``count`` how many WebSockets and event streams are open, whenever metrics are read."""
+        self._streams_open.set_function(count)
 
     def count_call(self, call: CallObservation) -> None:
         """A call to Sentry has ended."""

@@ -16,6 +16,7 @@ from service.schema.federation import Subgraph
 from service.schema.mutation import Mutation
 from service.schema.query import Query, RelayQuery
 from service.schema.scalars import JSON, JSON_SCALAR
+from service.schema.subscription import Subscription
 
 # The newest version that all open-source composers accept.
 FEDERATION_VERSION: Final = "2.9"
@@ -56,6 +57,7 @@ def _build(query: type, *, suggestions: bool = True) -> Subgraph:
     schema = Subgraph(
         query=query,
         mutation=Mutation,
+        subscription=Subscription,
         types=EVENT_TYPES,
         config=StrawberryConfig(scalar_map={JSON: JSON_SCALAR}, disable_field_suggestions=not suggestions),
         federation_version=FEDERATION_VERSION,

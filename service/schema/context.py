@@ -13,6 +13,7 @@ from service.connections.sealing_keys import SealingKeys
 from service.connections.store import ConnectionStore
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
+from service.events.feed import Feed
 from service.events.store import EventStore
 from service.journal import Journal
 from service.link.sessions import LinkSessions
@@ -41,6 +42,7 @@ class Services:
     link_sessions: LinkSessions
     journal: Journal
     events: EventStore
+    feed: Feed
     endpoints: Endpoints
     deliveries: Deliveries
     receivers: Receivers

@@ -10,7 +10,7 @@ from strawberry.extensions import QueryDepthLimiter
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from structlog.testing import capture_logs
 
-from service.graphql_http.endpoint import create_graphql_route
+from service.graphql_http.endpoint import create_graphql_routes
 from service.graphql_http.requests import GraphQLRequest, parse_json
 from service.settings import Settings
 from service.tenants.caller import Caller
@@ -487,8 +487,8 @@ async def test_a_context_that_fails_is_masked(failure: Exception) -> None:
     def get_context(caller: Caller, wanted: GraphQLRequest) -> Context:
         raise failure
 
-    route = create_graphql_route(schema, settings=Settings(), get_context=get_context, authenticator=Keys())
-    async with connect(Starlette(routes=[route])) as client:
+    routes = create_graphql_routes(schema, settings=Settings(), get_context=get_context, authenticator=Keys())
+    async with connect(Starlette(routes=routes)) as client:
         with capture_logs() as logs:
             response = await post(client, "{ hello }")
     assert (response.status_code, codes(response)) == (500, ["INTERNAL"])

@@ -105,7 +105,7 @@ def test_every_root_field_has_an_auth_directive_but_the_gateways_own() -> None:
     document = parse(print_sdl(auth_directives=True))
     roots = {
         f"{root}.{field.name.value}"
-        for root in ("Query", "Mutation")
+        for root in ("Query", "Mutation", "Subscription")
         for field in types_of(document)[root].fields or ()
     }
     marked = fields_with("authenticated", document) | fields_with("requiresScopes", document)
