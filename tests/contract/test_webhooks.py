@@ -42,11 +42,11 @@ def _occur(sandbox: Sandbox, project: str) -> None:
 
 
 @pytest.fixture
-def issue(server: Server) -> Iterator[dict[str, Any]]:
-    """An unresolved issue that nobody is assigned to."""
-    rows = server.rows(server.organization_path("issues/"), project="-1", limit=1)
+def issue(server: Server, listener: Listener) -> Iterator[dict[str, Any]]:
+    """An unresolved issue that nobody is assigned to, of a server that may be written to: it has a listener."""
+    rows = server.rows(server.organization_path("issues/"), project="-1", limit=1, query="is:unresolved assigned:none")
     if not rows:
-        pytest.skip("the server has no unresolved issue")
+        pytest.skip("the server has no unresolved issue that nobody is assigned to")
     yield rows[0]
     change(server, rows[0], status="unresolved", assignedTo="")
 
