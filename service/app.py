@@ -49,7 +49,7 @@ from service.proxy.rest import create_proxy_route
 from service.repair.claims import Claims
 from service.repair.comparing import Comparison
 from service.repair.listening import Listening
-from service.repair.repairer import Repairer
+from service.repair.repairer import CLAIM_MARGIN, Repairer
 from service.schema.build import build_schema
 from service.schema.context import Context, Services
 from service.schema.cursors import CursorCodec
@@ -141,7 +141,7 @@ class Runtime:
         accounts = AccountSource(connections, vault, refresher, last_used)
         claims = Claims(
             database,
-            lease=timedelta(seconds=settings.upstream_deadline + LEASE_MARGIN),
+            lease=timedelta(seconds=settings.upstream_deadline + CLAIM_MARGIN),
             interval=timedelta(seconds=settings.repair_seconds),
         )
         addresses = Addresses(keyring, public_url=settings.public_url)

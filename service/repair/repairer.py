@@ -5,7 +5,7 @@ A few connections at a time, and each only while Sentry's rate limit has room: t
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -28,6 +28,9 @@ from service.tenants.caller import Caller, Role
 
 Observe = Callable[[str, Sequence[str]], None]
 """Is told of each look: a word for how it ended, and the types of the events that it added."""
+
+CLAIM_MARGIN = 30.0
+"""Seconds that a claim outlasts the longest call: to wait for room in the rate limit before it, and to write after."""
 
 _AT_ONCE = 4
 _SWEEP_SECONDS = 5.0
@@ -68,7 +71,10 @@ class Repairer:
         """Look at what is due while the block runs; what is under way at its end is left to be done again."""
         await self._claims.end_leases()
         try:
-            async with repeating(self._claims.enroll, _ENROLL_SECONDS), repeating(self._begin, _SWEEP_SECONDS):
+            async with (
+                repeating(_waiting(self._claims.enroll), _ENROLL_SECONDS),
+                repeating(_waiting(self._begin), _SWEEP_SECONDS),
+            ):
                 yield
         finally:
             for look in self._looks:
@@ -165,6 +171,18 @@ class Repairer:
                 raise _Postponed
             await asyncio.sleep(pause)
             waited += pause
+
+
+def _waiting(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """The same work, which a database that is away only delays."""
+
+    async def run() -> None:
+        try:
+            await work()
+        except StorageUnavailable as error:
+            _log.warning("repairs_delayed", error=error.message)
+
+    return run
 
 
 class _RenewedOnce:

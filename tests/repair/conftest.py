@@ -2,16 +2,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.connections.vault import Vault
 from service.db import Database
 from service.sandbox.app import Sandbox
+from service.sentry.origin import Origin
+from service.tenants.caller import Caller
 from tests.connections.conftest import admin, keyring, vault
-from tests.repair.yard import Yard, open_yard
+from tests.connections.refreshable import Bench
+from tests.repair.yard import Yard, lay_out
 
 __all__ = ["admin", "keyring", "vault"]
 
 
 @pytest.fixture
-async def yard(database: Database, sandbox: Sandbox, vault, admin) -> AsyncIterator[Yard]:
+async def yard(database: Database, sandbox: Sandbox, vault: Vault, admin: Caller) -> AsyncIterator[Yard]:
     """A linked organization whose issues were seen lately, and whose webhooks the test lets come or not."""
-    async with open_yard(database, sandbox, vault, admin) as found:
-        yield found
+    bench = Bench(database, sandbox, vault, admin, Origin.parse(sandbox.url))
+    yield await lay_out(bench)
+    await bench.aclose()

@@ -4,7 +4,6 @@ Random changes, webhooks that come late, twice, in the wrong order or never, loo
 """
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import pytest
@@ -17,8 +16,10 @@ from service.repair.absorbing import _read_issue
 from service.repair.rules import State, find_changes, read_state, tell
 from service.sandbox.faults import Fail
 from service.sandbox.structure import Issue
+from service.sentry.origin import Origin
 from tests.connections.factory import add_tenant
-from tests.repair.yard import A_WHILE, Yard, open_yard
+from tests.connections.refreshable import Bench
+from tests.repair.yard import A_WHILE, Yard, lay_out
 from tests.scale import scaled
 
 ISSUES = 5
@@ -44,13 +45,14 @@ def place(database_url, sandbox, vault):
     loop = asyncio.new_event_loop()
     database = Database(database_url)
 
-    async def build() -> tuple[AbstractAsyncContextManager[Yard], Yard]:
-        opening = open_yard(database, sandbox, vault, await add_tenant(database, "ten_1"))
-        return opening, await opening.__aenter__()
+    async def build() -> Yard:
+        return await lay_out(
+            Bench(database, sandbox, vault, await add_tenant(database, "ten_1"), Origin.parse(sandbox.url))
+        )
 
-    opening, yard = loop.run_until_complete(build())
+    yard = loop.run_until_complete(build())
     yield loop, yard
-    loop.run_until_complete(opening.__aexit__(None, None, None))
+    loop.run_until_complete(yard.bench.aclose())
     loop.run_until_complete(database.dispose())
     loop.close()
 

@@ -1,7 +1,6 @@
 """A connection to the stand-in Sentry whose issues change, whose webhooks come or not, and whose time can be moved."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +12,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from service.columns import now
 from service.connections.cache import Linked
 from service.connections.repair_models import IssueSnapshotRecord, RepairRecord
-from service.connections.vault import Vault
 from service.db import Database
 from service.events.append import append_events
 from service.events.filters import EventFilter
@@ -29,9 +27,7 @@ from service.sandbox.steering import Drop
 from service.sandbox.structure import Issue, Organization
 from service.sandbox.world import DEMO_TOKENS
 from service.sentry.hooks import read_app_hook
-from service.sentry.origin import Origin
 from service.sentry.paths import ApiPath
-from service.tenants.caller import Caller
 from service.webhooks.sorting import build_event
 from tests.connections.refreshable import Bench, Replica
 
@@ -222,9 +218,9 @@ def build_worker(bench: Bench, interval: timedelta = INTERVAL, **given: Any) -> 
     return Worker(replica, claims, comparison, repairer, seen)
 
 
-@asynccontextmanager
-async def open_yard(database: Database, sandbox: Sandbox, vault: Vault, admin: Caller) -> AsyncIterator[Yard]:
-    bench = Bench(database, sandbox, vault, admin, Origin.parse(sandbox.url))
+async def lay_out(bench: Bench) -> Yard:
+    """Link the organization, with issues that were seen lately, and take all webhooks on their way."""
+    sandbox = bench.sandbox
     place = sandbox.world.find_organization(ORGANIZATION, "23.7")
     assert place is not None
     linked = await bench.link_pasted(DEMO_TOKENS.admin, organization=ORGANIZATION, expires_in=None)
@@ -232,12 +228,8 @@ async def open_yard(database: Database, sandbox: Sandbox, vault: Vault, admin: C
     moment = datetime.now(UTC)
     for number, issue in enumerate(yard.issues):
         issue.first_seen, issue.last_seen = moment - timedelta(days=40), moment - timedelta(hours=1, minutes=number)
-    # An app is told of everything, and the way to it swallows all: the test lets come what it wants.
     app = next(app for app in sandbox.world.apps if app.installation_in(place))
     app.webhook_url = "http://127.0.0.1:9/webhooks"
     sandbox.webhooks.steering.add(Drop(times=None))
     sandbox.world.changed()
-    try:
-        yield yard
-    finally:
-        await bench.aclose()
+    return yard
