@@ -38,7 +38,7 @@ _LOOK_SECONDS = 5.0
 _REST_SECONDS = 0.02  # between two looks, so that what comes meanwhile is claimed together
 _AGAIN_SECONDS = 1.0  # after a look that failed
 _SETTLE_SECONDS = 60.0  # for an outcome to be written, while the database is away
-_END_SECONDS = 5.0  # for what is being sent when the process ends
+_GRACE_SECONDS = 5.0  # for what is being sent when the process ends
 
 _OF_TENANT = 128
 _OF_ENDPOINT = 16
@@ -61,15 +61,24 @@ _log = structlog.get_logger(__name__)
 
 
 class Deliverer:
-    """Delivers events of all tenants. One for each process."""
+    """Delivers events of all tenants. One for each process. ``grace`` are the seconds for what is sent at its end."""
 
-    def __init__(self, database: Database, sender: Sender, vault: Vault, observer: DeliveryObserver) -> None:
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        vault: Vault,
+        observer: DeliveryObserver,
+        *,
+        grace: float = _GRACE_SECONDS,
+    ) -> None:
         self._database = database
         self._claims = Claims(database, lease_seconds=LEASE_SECONDS)
         self._settler = Settler(database)
         self._sender = sender
         self._vault = vault
         self._observer = observer
+        self._grace = grace
         self._woken = asyncio.Event()
         self._is_ending = False
         self._sending: set[asyncio.Task[None]] = set()
@@ -168,7 +177,7 @@ class Deliverer:
         waited = (claim.clock - claim.event.created_at).total_seconds()
         self._observer.delivery(fate, max(waited, 0.0) + time.monotonic() - began)
         if fate is not Fate.DELIVERED:
-            _log.info(
+            _log.debug(  # each is in the delivery log
                 "delivery_failed",
                 tenant_id=claim.endpoint.tenant_id,
                 endpoint_id=claim.endpoint.id,
@@ -213,7 +222,7 @@ class Deliverer:
 
     async def _end(self) -> None:
         if self._sending:
-            await asyncio.wait(self._sending, timeout=_END_SECONDS)
+            await asyncio.wait(self._sending, timeout=self._grace)
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)

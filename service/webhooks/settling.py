@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from sqlalchemy import bindparam, insert, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -27,6 +28,8 @@ from service.journal import note_audit
 from service.webhooks.answers import GONE, OURS, Answer, Problem
 from service.webhooks.claiming import Claim
 from service.webhooks.schedule import has_failed_too_long, plan_attempt
+
+_log = structlog.get_logger(__name__)
 
 ACTOR = "service"
 """Who the audit log says disabled an endpoint."""
@@ -185,6 +188,7 @@ async def _disable(session: AsyncSession, endpoint: EndpointRecord, reason: str,
     )
     if not changed.rowcount:
         return None
+    _log.warning("webhook_endpoint_disabled", tenant_id=endpoint.tenant_id, endpoint_id=endpoint.id, reason=reason)
     said = {"endpointId": endpoint.id, "name": endpoint.name, "reason": reason, "problem": endpoint.problem}
     note_audit(session, "webhook_endpoint.disable", endpoint.tenant_id, actor=ACTOR, details=said)
     return NewEvent(endpoint.tenant_id, EventType.ENDPOINT_DISABLED, data=said)

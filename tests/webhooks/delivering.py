@@ -88,11 +88,13 @@ class Post:
         return await append(self.database, *(NewEvent(self.caller.tenant_id, type_, **given) for type_ in wanted))
 
     @asynccontextmanager
-    async def worker(self, *, deadline: float = 15.0) -> AsyncIterator[Worker]:
-        """A worker that delivers while the block runs."""
+    async def worker(
+        self, *, deadline: float = 15.0, grace: float = 5.0, database: Database | None = None
+    ) -> AsyncIterator[Worker]:
+        """A worker that delivers while the block runs, perhaps over a connection of its own."""
         transport = create_transport(self.policy, limit=256, tls=_NO_TLS)
         sender = Sender(transport, self.policy, user_agent="sentry-graph/test", deadline=deadline)
-        worker = Worker(self.database, sender, self.vault, seen := Seen())
+        worker = Worker(database or self.database, sender, self.vault, seen := Seen(), grace=grace)
         worker.seen = seen
         async with worker.running():
             yield worker
