@@ -147,9 +147,7 @@ class Runtime:
         addresses = Addresses(keyring, public_url=settings.public_url)
         finder = ReceiverFinder(database, vault, legacy=settings.legacy_webhooks)
         endpoints = Endpoints(database, connections, vault, forward_policy)
-        sender = Sender(
-            create_transport(forward_policy, limit=AT_ONCE), forward_policy, user_agent=f"sentry-graph/{__version__}"
-        )
+        sender = Sender(forward_policy, limit=AT_ONCE, user_agent=f"sentry-graph/{__version__}")
         members = MemberReader(client)
         # A keyed write counts as running for as long as it can last, and a little.
         running = timedelta(seconds=settings.upstream_deadline + 30)

@@ -5,13 +5,14 @@ followed, no cookie kept, nothing decompressed.
 """
 
 import asyncio
+import ssl
 import time
 
 import httpx
 
 from service.errors import BadInput
 from service.sentry.egress import EgressPolicy
-from service.sentry.transport import CertificateRefused
+from service.sentry.transport import CertificateRefused, create_transport
 from service.webhooks.answers import LONGEST_ANSWER, Answer, Problem, clean_answer
 from service.webhooks.message import Message
 from service.webhooks.schedule import read_asked
@@ -20,6 +21,7 @@ from service.webhooks.target import Target
 DEADLINE = 15.0
 """Seconds that a receiver has to answer, from the look-up of its name to its status. Standard Webhooks: 15 to 30."""
 
+_MOST_BYTES = 2**15  # of an answer with its head, the rest is never read
 _BODY_SECONDS = 1.0  # for the beginning of the answer, once its status is known
 
 # The first that an error is of; TransportError is all of httpx's.
@@ -35,12 +37,21 @@ _PROBLEMS: dict[type[Exception], Problem] = {
 
 
 class Sender:
-    """Sends messages, on one event loop. ``transport`` is one of :func:`service.sentry.transport.create_transport`."""
+    """Sends messages, on one event loop, at most ``limit`` at once to one host.
+
+    ``tls`` replaces the system's authorities, in tests.
+    """
 
     def __init__(
-        self, transport: httpx.AsyncBaseTransport, policy: EgressPolicy, *, user_agent: str, deadline: float = DEADLINE
+        self,
+        policy: EgressPolicy,
+        *,
+        limit: int,
+        user_agent: str,
+        deadline: float = DEADLINE,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._transport = transport
+        self._transport = create_transport(policy, limit=limit, tls=tls, most_bytes=_MOST_BYTES)
         self._policy = policy
         self._user_agent = user_agent
         self._deadline = deadline

@@ -16,7 +16,6 @@ from service.events.append import NewEvent
 from service.events.models import AttemptRecord, DeliveryRecord, EndpointPayload, EndpointRecord, EventRecord
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
-from service.sentry.transport import create_transport
 from service.tenants.caller import Caller
 from service.webhooks.deliverer import Deliverer
 from service.webhooks.deliveries import Deliveries
@@ -92,8 +91,7 @@ class Post:
         self, *, deadline: float = 15.0, grace: float = 5.0, database: Database | None = None
     ) -> AsyncIterator[Worker]:
         """A worker that delivers while the block runs, perhaps over a connection of its own."""
-        transport = create_transport(self.policy, limit=256, tls=_NO_TLS)
-        sender = Sender(transport, self.policy, user_agent="sentry-graph/test", deadline=deadline)
+        sender = Sender(self.policy, limit=256, user_agent="sentry-graph/test", deadline=deadline, tls=_NO_TLS)
         worker = Worker(database or self.database, sender, self.vault, seen := Seen(), grace=grace)
         worker.seen = seen
         async with worker.running():

@@ -9,7 +9,6 @@ import pytest
 
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
-from service.sentry.transport import create_transport
 from service.webhooks.answers import Answer, Problem
 from service.webhooks.message import Message
 from service.webhooks.sending import Sender
@@ -22,10 +21,7 @@ MESSAGE = Message({"Content-Type": "application/json", "webhook-id": "evt_1"}, b
 
 @asynccontextmanager
 async def sender(*allowed: Origin, deadline: float = 5.0) -> AsyncIterator[Sender]:
-    policy = EgressPolicy(allowed)
-    made = Sender(
-        create_transport(policy, limit=10, tls=_NO_TLS), policy, user_agent="sentry-graph/test", deadline=deadline
-    )
+    made = Sender(EgressPolicy(allowed), limit=10, user_agent="sentry-graph/test", deadline=deadline, tls=_NO_TLS)
     try:
         yield made
     finally:
