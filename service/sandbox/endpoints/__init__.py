@@ -2,6 +2,7 @@
 
 from service.sandbox.call import Endpoint
 from service.sandbox.endpoints import (
+    comments,
     credentials,
     installations,
     issues,
@@ -19,6 +20,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *teams.ENDPOINTS,
     *projects.ENDPOINTS,
     *issues.ENDPOINTS,
+    *comments.ENDPOINTS,
     *releases.ENDPOINTS,
     *service_hooks.ENDPOINTS,
     *credentials.ENDPOINTS,

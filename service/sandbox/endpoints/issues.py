@@ -1,8 +1,7 @@
-"""Issues, their comments, events and tables."""
+"""Issues, their events and tables."""
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 
 from service.sandbox import access
 from service.sandbox.call import Call, Endpoint
@@ -10,7 +9,6 @@ from service.sandbox.endpoints.members import project_ids
 from service.sandbox.endpoints.triage import change_issues
 from service.sandbox.issue_shapes import (
     event_ids,
-    show_comment,
     show_event,
     show_issue,
     show_issue_detail,
@@ -19,7 +17,7 @@ from service.sandbox.issue_shapes import (
 from service.sandbox.pagination import page_by_offset, page_by_score, parse_limit
 from service.sandbox.responses import Answer, answer_json, detail, forbidden, invalid, no_content, not_found
 from service.sandbox.search import match_issues, parse_query
-from service.sandbox.world import Comment, Issue, Organization
+from service.sandbox.world import Issue, Organization
 
 _SORTS: dict[str, Callable[[Issue], int]] = {
     "date": lambda issue: int(issue.last_seen.timestamp() * 1000),
@@ -87,8 +85,8 @@ def list_stats(call: Call) -> Answer:
     return answer_json([{key: row[key] for key in keys} for row in rows])
 
 
-def _issue(call: Call) -> tuple[Issue, Organization]:
-    """The issue that the path names, with its organization; the legacy path names none."""
+def find_issue(call: Call) -> tuple[Issue, Organization]:
+    """The issue that the path names, with its organization; the legacy path names none. 404 where there is none."""
     name = call.names["issue"]
     visible = [call.organization] if call.found else call.world.organizations
     for organization in visible:
@@ -110,13 +108,13 @@ def _check_legacy(call: Call, organization: Organization) -> None:
 
 def get_issue(call: Call) -> Answer:
     """One issue."""
-    issue, organization = _issue(call)
+    issue, organization = find_issue(call)
     return answer_json(show_issue_detail(issue, organization, call.base, call.manner))
 
 
 def put_issue(call: Call) -> Answer:
     """Changes one issue; answers it."""
-    issue, organization = _issue(call)
+    issue, organization = find_issue(call)
     change_issues(call, [issue], organization, call.json())
     call.world.changed()
     return answer_json(show_issue(issue, organization, call.base, call.manner))
@@ -138,74 +136,20 @@ def put_issues(call: Call) -> Answer:
 
 def delete_issue(call: Call) -> Answer:
     """Deletes one: 202, since the real one does it later."""
-    issue, organization = _issue(call)
+    issue, organization = find_issue(call)
     del organization.issues[issue.id]
     call.world.changed()
     return no_content(202)
 
 
-def list_comments(call: Call) -> Answer:
-    """An issue's notes, the newest first."""
-    issue, _ = _issue(call)
-    page = page_by_offset(issue.comments[::-1], call.page_size, call.cursor)
-    return call.answer_page(page, [show_comment(comment, call.manner) for comment in page.items])
-
-
-def add_comment(call: Call) -> Answer:
-    """Adds a note: 201; the same again within an hour is refused, in JSON that was encoded twice."""
-    issue, organization = _issue(call)
-    text = _read_text(call)
-    lately = [c for c in issue.comments if c.created > call.world.now - timedelta(hours=1)]
-    if any(c.user is call.user and c.text == text for c in lately):
-        return answer_json('{"detail": "You have already posted that comment."}', 400)
-    comment = Comment(call.world.new_id(), call.user, text, call.world.now)
-    issue.comments.append(comment)
-    call.world.changed()
-    call.announcer.comment("created", comment, issue, organization, call.user)
-    return answer_json(show_comment(comment, call.manner), 201)
-
-
-def _read_text(call: Call) -> str:
-    text = call.json().get("text")
-    if not isinstance(text, str) or not text.strip():
-        raise invalid(text="This field is required.")
-    return text
-
-
-def put_comment(call: Call) -> Answer:
-    """Rewrites a note of one's own."""
-    issue, organization, comment = _own_comment(call)
-    comment.text = _read_text(call)
-    call.world.changed()
-    call.announcer.comment("updated", comment, issue, organization, call.user)
-    return answer_json(show_comment(comment, call.manner))
-
-
-def delete_comment(call: Call) -> Answer:
-    """Removes a note of one's own: 204."""
-    issue, organization, comment = _own_comment(call)
-    issue.comments.remove(comment)
-    call.world.changed()
-    call.announcer.comment("deleted", comment, issue, organization, call.user)
-    return no_content()
-
-
-def _own_comment(call: Call) -> tuple[Issue, Organization, Comment]:
-    issue, organization = _issue(call)
-    found = next((c for c in issue.comments if str(c.id) == call.names["comment"] and c.user is call.user), None)
-    if found is None:
-        raise not_found()
-    return issue, organization, found
-
-
 def list_external_issues(call: Call) -> Answer:
     """What apps linked to the issue."""
-    return answer_json(_issue(call)[0].external)
+    return answer_json(find_issue(call)[0].external)
 
 
 def list_events(call: Call) -> Answer:
     """An issue's events, the newest first."""
-    issue, _ = _issue(call)
+    issue, _ = find_issue(call)
     full = call.last("full") in {"true", "1"}
     page = page_by_offset(range(len(event_ids(issue))), call.page_size, call.cursor)
     return call.answer_page(page, [show_event(issue, number, full=full) for number in page.items])
@@ -213,7 +157,7 @@ def list_events(call: Call) -> Answer:
 
 def get_event(call: Call) -> Answer:
     """One event: by id, or latest, oldest, recommended."""
-    issue, _ = _issue(call)
+    issue, _ = find_issue(call)
     ids = event_ids(issue)
     name = call.names["event"]
     known = {"latest": 0, "recommended": 0, "oldest": len(ids) - 1}
@@ -247,7 +191,7 @@ def list_project_events(call: Call) -> Answer:
 
 def get_short_id(call: Call) -> Answer:
     """An issue by its short id."""
-    issue, organization = _issue(call)
+    issue, organization = find_issue(call)
     return answer_json(
         {
             "organizationSlug": organization.slug,
@@ -320,8 +264,6 @@ def _column(issue: Issue, name: str) -> object:
 _ORGANIZATION_ISSUE = "organizations/{organization}/issues/{issue}/"
 _ONE = {"GET": get_issue, "PUT": put_issue, "DELETE": delete_issue}
 _ONE_LIMIT = {"GET": 5, "PUT": 5, "DELETE": 5}
-_COMMENTS = {"GET": list_comments, "POST": add_comment}
-_COMMENT = {"PUT": put_comment, "DELETE": delete_comment}
 
 ENDPOINTS = (
     Endpoint(
@@ -333,10 +275,6 @@ ENDPOINTS = (
     Endpoint("organizations/{organization}/issues-stats/", {"GET": list_stats}, access.EVENT, {"GET": 10}),
     Endpoint(_ORGANIZATION_ISSUE, _ONE, access.EVENT, _ONE_LIMIT),
     Endpoint("issues/{issue}/", _ONE, access.EVENT, _ONE_LIMIT),
-    Endpoint(_ORGANIZATION_ISSUE + "comments/", _COMMENTS, access.EVENT),
-    Endpoint("issues/{issue}/comments/", _COMMENTS, access.EVENT),
-    Endpoint(_ORGANIZATION_ISSUE + "comments/{comment}/", _COMMENT, access.COMMENT),
-    Endpoint("issues/{issue}/comments/{comment}/", _COMMENT, access.COMMENT),
     Endpoint(_ORGANIZATION_ISSUE + "external-issues/", {"GET": list_external_issues}, access.EVENT),
     Endpoint(_ORGANIZATION_ISSUE + "events/", {"GET": list_events}, access.EVENT),
     Endpoint("issues/{issue}/events/", {"GET": list_events}, access.EVENT),
