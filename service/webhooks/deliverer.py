@@ -14,6 +14,7 @@ from functools import partial
 from typing import Protocol
 
 import structlog
+from cachetools import LRUCache
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.connections.vault import Vault
@@ -21,7 +22,7 @@ from service.db import Database
 from service.errors import SecretUnreadable, StorageUnavailable
 from service.events.append import DELIVERIES
 from service.tasks import repeating
-from service.webhooks.answers import Answer, Problem
+from service.webhooks.answers import OURS, Answer, Problem
 from service.webhooks.claiming import Claim, Claims, Queue
 from service.webhooks.message import build_message
 from service.webhooks.secrets import open_secrets
@@ -41,8 +42,10 @@ _SETTLE_SECONDS = 60.0  # for an outcome to be written, while the database is aw
 _GRACE_SECONDS = 5.0  # for what is being sent when the process ends
 
 _OF_TENANT = 128
-_OF_ENDPOINT = 16
+_OF_ENDPOINT = 16  # for one that has shown that it works; each failure leaves one, each success gives one more
+_OF_UNKNOWN = 4
 _OF_FAILING = 1
+_REMEMBERED = 10_000  # endpoints
 
 _COUNT_SECONDS = 15.0
 
@@ -84,6 +87,7 @@ class Deliverer:
         self._sending: set[asyncio.Task[None]] = set()
         self._of_endpoint: Counter[str] = Counter()
         self._of_tenant: Counter[str] = Counter()
+        self._trust: LRUCache[str, int] = LRUCache(_REMEMBERED)
         self._is_short = False
 
     @contextlib.asynccontextmanager
@@ -140,8 +144,9 @@ class Deliverer:
         wanted: dict[str, int] = {}
         self._is_short = False
         for queue in random.sample(due, len(due)):
+            trust = self._trust.get(queue.endpoint_id, _OF_FAILING if queue.is_failing else _OF_UNKNOWN)
             free = min(
-                (_OF_FAILING if queue.is_failing else _OF_ENDPOINT) - self._of_endpoint[queue.endpoint_id],
+                trust - self._of_endpoint[queue.endpoint_id],
                 _OF_TENANT - of_tenant[queue.tenant_id],
                 places,
             )
@@ -173,6 +178,11 @@ class Deliverer:
         began = time.monotonic()
         answer = await self._send(claim)
         attempt = Attempt(claim, answer, milliseconds=round((time.monotonic() - began) * 1000))
+        if answer.is_success:
+            trust = self._trust.get(claim.endpoint.id, _OF_UNKNOWN)
+            self._trust[claim.endpoint.id] = min(trust + 1, _OF_ENDPOINT)
+        elif answer.problem not in OURS:
+            self._trust[claim.endpoint.id] = _OF_FAILING
         fate = await self._settle(attempt)
         waited = (claim.clock - claim.event.created_at).total_seconds()
         self._observer.delivery(fate, max(waited, 0.0) + time.monotonic() - began)
