@@ -15,10 +15,20 @@ from service.events.types import EventType, build_type
         ("issue", "archived", "issue.archived"),
         ("comment", "ignored", "comment.ignored"),
         ("seer", "pr_created", "seer.pr_created"),
+        ("connection", "unlinked", "unknown.unlinked"),
+        ("connection", "anything", "unknown.anything"),
+        ("webhooks", "silent", "unknown.silent"),
+        ("webhook_endpoint", "disabled", "unknown.disabled"),
     ],
 )
 def test_a_type_is_resource_and_action_together(resource: str, action: str, expected: str) -> None:
     assert build_type(resource, action) == expected
+
+
+@pytest.mark.parametrize("own", EventType)
+def test_no_webhook_speaks_in_our_name(own: EventType) -> None:
+    """The resource may come from a header that nobody signs, and a self-hosted Sentry may sign any body."""
+    assert build_type(*own.split(".")) not in set(EventType)
 
 
 def test_our_own_can_be_asked_for() -> None:
