@@ -16,7 +16,7 @@ from service.schema.federation import Subgraph
 from service.schema.mutation import Mutation
 from service.schema.query import Query, RelayQuery
 from service.schema.scalars import JSON, JSON_SCALAR
-from service.schema.subscription import Subscription
+from service.schema.subscription import Subscription, install_event_resolver
 
 # The newest version that all open-source composers accept.
 FEDERATION_VERSION: Final = "2.9"
@@ -39,6 +39,7 @@ def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> 
 
     schema = _build(ServedQuery, suggestions=suggestions)
     install_attribute_resolvers(schema)
+    install_event_resolver(schema)
     return schema
 
 

@@ -1,13 +1,12 @@
 """The root of subscribing."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 
 from service.connections.store import ConnectionStore
 from service.errors import UnknownEvent
-from service.events.feed import Follower
 from service.events.filters import EventFilter
 from service.events.models import EventRecord
 from service.events.types import EventType
@@ -51,7 +50,15 @@ class Subscription:
         wanted = await build_event_filter(context, connection_ids, types, project, environment, level)
         view = CallersView(context.caller, context.services.connections, wanted)
         position = None if after is None else await _find_position(info, view, after)
-        return _Events(await context.services.feed.follow(context.caller.tenant_id, view, after=position))
+        follower = await context.services.feed.follow(context.caller.tenant_id, view, after=position)
+        return cast("AsyncIterator[SentryEvent]", follower)  # see install_event_resolver
+
+
+def install_event_resolver(schema: strawberry.Schema) -> None:
+    """Let the source of events give rows of the log: one becomes an event of the graph once for all who share it."""
+    subscription = schema._schema.subscription_type  # noqa: SLF001 - where every integration finds it
+    assert subscription is not None  # noqa: S101 - it is the root above
+    subscription.fields["events"].resolve = lambda record, *_, **__: build_event(record)
 
 
 class CallersView:
@@ -94,21 +101,6 @@ class CallersView:
         caller = self._caller
         is_named_by_id = event.connection_id in (caller.connection_ids or ())
         return is_named_by_id or event.data.get("externalId") in (caller.external_ids or ())
-
-
-class _Events(AsyncIterator[SentryEvent]):
-    """A follower's events in the graph's types."""
-
-    __slots__ = ("_follower",)
-
-    def __init__(self, follower: Follower) -> None:
-        self._follower = follower
-
-    async def __anext__(self) -> SentryEvent:
-        return build_event(await anext(self._follower))
-
-    async def aclose(self) -> None:
-        await self._follower.aclose()
 
 
 async def _find_position(info: Info, view: CallersView, event_id: str) -> int:
