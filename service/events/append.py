@@ -22,6 +22,7 @@ from service.events.models import (
     EndpointStatus,
     EventRecord,
 )
+from service.events.types import EventType
 from service.ids import new_id
 
 REPEATS_WITHIN = timedelta(hours=24)
@@ -225,6 +226,12 @@ def _is_wanted(event: NewEvent, record: EventRecord, endpoint: EndpointRecord) -
     if endpoint.payload is EndpointPayload.SENTRY and record.body is None:
         return False  # there is no body of Sentry's to pass on
     return filter_of(endpoint).matches(record)
+
+
+def may_have(endpoint: EndpointRecord, event: EventRecord) -> bool:
+    """Whether an endpoint may be sent an event: of the connections that it is limited to, or a test, made for it."""
+    limits = endpoint.connection_ids
+    return limits is None or event.connection_id in limits or event.type == EventType.ENDPOINT_TEST
 
 
 def filter_of(endpoint: EndpointRecord) -> EventFilter:

@@ -164,7 +164,9 @@ async def resolve_deliveries(
     services = info.context.services
 
     async def read(limit: int, after: str | None, before: str | None) -> list[DeliveryRecord]:
-        return await services.deliveries.page(endpoint, status, limit=limit, after=after, before=before)
+        return await services.deliveries.page(
+            endpoint, status, limit=limit, after=after, before=before, is_narrowed=info.context.caller.is_narrowed
+        )
 
     scope = services.cursors.scope(endpoint.tenant_id, "deliveries", endpoint.id, status)
     return WebhookDeliveryConnection.of(await read_page(window, services.cursors, scope, read, BY_ID))

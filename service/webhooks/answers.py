@@ -21,10 +21,11 @@ class Problem(enum.StrEnum):
     GARBLED = "garbled"
     INTERRUPTED = "interrupted"
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - no password
+    OTHER_CONNECTION = "other_connection"
     INTERNAL = "internal"
 
 
-OURS = frozenset({Problem.INTERRUPTED, Problem.SECRET_UNREADABLE, Problem.INTERNAL})
+OURS = frozenset({Problem.INTERRUPTED, Problem.SECRET_UNREADABLE, Problem.OTHER_CONNECTION, Problem.INTERNAL})
 """Problems that tell nothing about the endpoint."""
 
 _EXPLAINED: dict[str, str] = {
@@ -37,6 +38,7 @@ _EXPLAINED: dict[str, str] = {
     Problem.GARBLED: "What the endpoint answered is not HTTP.",
     Problem.INTERRUPTED: "This service stopped before there was an answer; it is tried again at once.",
     Problem.SECRET_UNREADABLE: "No key opens the endpoint's secret: the operator has to restore the keyring.",
+    Problem.OTHER_CONNECTION: "The endpoint is limited to other connections by now: nothing was sent.",
     Problem.INTERNAL: "Something unforeseen went wrong in this service; its log tells more.",
 }
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.connections.vault import Vault
 from service.db import Database
 from service.errors import SecretUnreadable, StorageUnavailable
-from service.events.append import DELIVERIES
+from service.events.append import DELIVERIES, may_have
 from service.tasks import repeating
 from service.webhooks.answers import OURS, Answer, Problem
 from service.webhooks.claiming import Claim, Claims, Queue
@@ -198,6 +198,8 @@ class Deliverer:
             )
 
     async def _send(self, claim: Claim) -> Answer:
+        if not may_have(claim.endpoint, claim.event):  # it was limited since the delivery was planned
+            return Answer(problem=Problem.OTHER_CONNECTION)
         try:
             message = build_message(
                 claim.event,

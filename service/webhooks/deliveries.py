@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, func, update
+from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -17,7 +17,7 @@ from service.announcements import announce
 from service.connections.visibility import storable
 from service.db import Database
 from service.errors import BadInput, NotFound
-from service.events.append import DELIVERIES, filter_of, plan_delivery
+from service.events.append import DELIVERIES, filter_of, may_have, plan_delivery
 from service.events.models import (
     IS_DEAD,
     IS_PENDING,
@@ -77,12 +77,16 @@ class Deliveries:
         limit: int,
         after: str | None = None,
         before: str | None = None,
+        is_narrowed: bool = False,
     ) -> list[DeliveryRecord]:
         """At most ``limit`` deliveries of an endpoint that the caller was shown, the newest first.
 
-        ``after`` and ``before`` are ids, exclusive, in that order.
+        ``after`` and ``before`` are ids, exclusive, in that order. A narrowed caller is shown those that the endpoint
+        may have now: once it may have been for other connections, too.
         """
         conditions = [col(DeliveryRecord.endpoint_id) == endpoint.id]
+        if is_narrowed:
+            conditions += _is_of_limits(endpoint)
         if status is not None:
             conditions.append(_status_is(status))
         if after is not None:
@@ -118,17 +122,18 @@ class Deliveries:
 
         async def work(session: AsyncSession) -> DeliveryRecord:
             statement = (
-                select(DeliveryRecord, EndpointRecord)
+                select(DeliveryRecord, EndpointRecord, EventRecord)
                 .join(EndpointRecord, col(EndpointRecord.id) == DeliveryRecord.endpoint_id)
+                .join(EventRecord, col(EventRecord.id) == DeliveryRecord.event_id)
                 .where(
                     DeliveryRecord.tenant_id == caller.tenant_id, col(DeliveryRecord.id).in_(storable([delivery_id]))
                 )
                 .with_for_update(of=DeliveryRecord)
             )
             found = (await session.exec(statement)).first()
-            if found is None or not is_visible(found[1], seen):
+            if found is None or not is_visible(found[1], seen) or (caller.is_narrowed and not may_have(*found[1:])):
                 raise NotFound("There is no such webhook delivery.")
-            delivery, endpoint = found
+            delivery, endpoint, _ = found
             require_enabled(endpoint)
             clock = await self._database.read_clock(session)
             note_endpoint(session, "webhook_delivery.replay", endpoint, caller, deliveryId=delivery.id)
@@ -145,12 +150,15 @@ class Deliveries:
         return await self._database.run_transaction(work)
 
     async def replay_dead(self, caller: Caller, endpoint_id: str) -> Replay:
-        """Make all deliveries of an endpoint again that were given up, the oldest first. Raises as :meth:`replay`."""
+        """Make all deliveries of an endpoint again that were given up and it may have, the oldest first.
+
+        Raises as :meth:`replay`.
+        """
 
         async def find(session: AsyncSession, endpoint: EndpointRecord, _: str | None) -> list[_Again]:
             statement = (
                 select(DeliveryRecord.id, DeliveryRecord.event_id)
-                .where(IS_DEAD, DeliveryRecord.endpoint_id == endpoint.id)
+                .where(IS_DEAD, DeliveryRecord.endpoint_id == endpoint.id, *_is_of_limits(endpoint))
                 .order_by(col(DeliveryRecord.id))
                 .limit(_AT_ONCE)
                 .with_for_update(skip_locked=True)
@@ -215,8 +223,11 @@ class Deliveries:
                 return Replay(count, last, has_more)
 
     async def _check_events(self, caller: Caller, ids: Collection[str]) -> None:
+        seen = await self._endpoints.find_seen(caller)
         statement = select(func.count()).where(
-            EventRecord.tenant_id == caller.tenant_id, col(EventRecord.id).in_(storable(ids))
+            EventRecord.tenant_id == caller.tenant_id,
+            col(EventRecord.id).in_(storable(ids)),
+            *([] if seen is None else [col(EventRecord.connection_id).in_(seen)]),
         )
         async with self._database.session() as session:
             if (await session.exec(statement)).one() < len(set(ids)):
@@ -256,6 +267,16 @@ def _wanted_events(endpoint: EndpointRecord, wanted: EventRange, *, after: str |
     if wanted.until is not None:
         conditions.append(col(EventRecord.created_at) < wanted.until)
     return conditions
+
+
+def _is_of_limits(endpoint: EndpointRecord) -> list[ColumnElement[bool]]:
+    """The conditions of deliveries that :func:`may_have` lets through."""
+    if endpoint.connection_ids is None:
+        return []
+    is_its = or_(
+        col(EventRecord.connection_id).in_(endpoint.connection_ids), col(EventRecord.type) == EventType.ENDPOINT_TEST
+    )
+    return [select(EventRecord.id).where(EventRecord.id == DeliveryRecord.event_id, is_its).exists()]
 
 
 def _position_of(event_id: str) -> ScalarSelect[int]:

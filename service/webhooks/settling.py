@@ -121,7 +121,7 @@ def _judge(attempt: Attempt) -> tuple[Fate, timedelta | None]:
     answer = attempt.answer
     if answer.is_success:
         return Fate.DELIVERED, None
-    if answer.status == GONE:
+    if answer.status == GONE or answer.problem is Problem.OTHER_CONNECTION:
         return Fate.DEAD, None
     if answer.problem is Problem.INTERRUPTED:
         return Fate.FAILED, timedelta()

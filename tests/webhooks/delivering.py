@@ -1,6 +1,6 @@
 """Deliveries in process: endpoints on loopback, and a worker that real receivers are called by."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -104,6 +104,12 @@ class Post:
             statement = statement.where(col(DeliveryRecord.endpoint_id).in_([each.id for each in endpoints]))
         async with self.database.session() as session:
             return list(await session.exec(statement))
+
+    async def events(self, deliveries: Sequence[DeliveryRecord]) -> list[EventRecord]:
+        """What deliveries deliver."""
+        async with self.database.session() as session:
+            wanted = col(EventRecord.id).in_([each.event_id for each in deliveries])
+            return list(await session.exec(select(EventRecord).where(wanted)))
 
     async def pass_time(self, time: timedelta) -> None:
         """As if that much time had passed for all that waits."""

@@ -11,10 +11,14 @@ import standardwebhooks
 from sqlalchemy import update
 from sqlmodel import col
 
+from service.connections.store import ConnectionStore
+from service.connections.vault import Vault
 from service.db import Database
 from service.events.models import DeliveryStatus, EndpointPayload, EndpointRecord, EndpointStatus
+from service.webhooks.answers import Problem
+from service.webhooks.endpoint_rules import EndpointChange
 from service.webhooks.settling import Fate
-from tests.connections.factory import add_tenant
+from tests.connections.factory import add_connection, add_tenant
 from tests.faults.replicas import until
 from tests.sentry.upstream import Request, Upstream, answer, serve
 from tests.webhooks.delivering import HOOK, Post
@@ -227,3 +231,25 @@ async def test_it_tells_how_much_waits(post: Post) -> None:
     await post.pass_time(timedelta(hours=-1))
     async with post.worker() as worker:
         await until(lambda: worker.seen.pending == [3])
+
+
+async def test_what_waits_is_not_sent_to_an_endpoint_that_is_limited_to_other_connections_by_now(
+    post: Post, store: ConnectionStore, vault: Vault
+) -> None:
+    """Else whoever may see the endpoint now, and lead it elsewhere, would get what is not theirs."""
+    mine = await add_connection(store, vault, post.caller)
+    async with serve(OK) as receiver:
+        endpoint, _ = await post.add(receiver)
+        [known] = await post.append(connection_id=mine.id)
+        await post.append(connection_id="con_other")
+        await post.append("connection.relinked", connection_id=None, body=None)
+        await post.endpoints.update(post.caller, endpoint.id, EndpointChange(connection_ids=[mine.id]))
+        await post.endpoints.test(post.caller, endpoint.id)
+        async with post.worker() as worker:
+            await until(lambda: Counter(worker.seen.outcomes) == {Fate.DELIVERED: 2, Fate.DEAD: 2})
+    assert len(receiver.requests) == 2
+    assert known.id in ids(receiver)
+    dead = [each for each in await post.read(endpoint) if each.status is DeliveryStatus.DEAD]
+    [attempt] = await post.attempts(dead[0])
+    assert (attempt.status, attempt.error) == (None, Problem.OTHER_CONNECTION)
+    assert (await post.endpoints.get(post.caller, endpoint.id)).failing_since is None

@@ -216,3 +216,41 @@ async def test_what_is_not_the_callers_is_not_there(
             await deliveries.replay_events(caller, endpoint.id, ANY)
     with pytest.raises(NotFound, match="event"):
         await deliveries.replay_events(stranger, own.id, EventRange(after=event.id))
+
+
+async def test_what_an_endpoint_had_of_other_connections_is_no_matter_of_whoever_sees_it_now(
+    post: Post, store: ConnectionStore, vault: Vault
+) -> None:
+    """It was for all connections once, and is limited to one by now, which a narrowed caller sees."""
+    mine, other = [await add_connection(store, vault, post.caller) for _ in range(2)]
+    narrowed = replace(post.caller, connection_ids=frozenset([mine.id]))
+    endpoint, _ = await post.add()
+    for delivery in await post.read(endpoint):  # of the connections themselves
+        await Desk(post).attempt(endpoint, OK)
+    [known] = await post.append(connection_id=mine.id)
+    [secret] = await post.append(connection_id=other.id)
+    for _ in range(2):
+        await Desk(post).attempt(endpoint, GONE)
+        await post.endpoints.enable(post.caller, endpoint.id)
+    for delivery in await post.read(endpoint):  # that it was disabled, twice
+        if delivery.status is DeliveryStatus.PENDING:
+            await Desk(post).attempt(endpoint, OK)
+    endpoint = await post.endpoints.update(post.caller, endpoint.id, EndpointChange(connection_ids=[mine.id]))
+    deliveries = post.deliveries
+
+    shown = await deliveries.page(endpoint, limit=50, is_narrowed=True)
+    assert known.id in {delivery.event_id for delivery in shown}
+    assert secret.id not in {delivery.event_id for delivery in shown}
+    assert {event.connection_id for event in await post.events(shown)} == {mine.id}
+    hidden = [each for each in await deliveries.page(endpoint, limit=50) if each.event_id == secret.id]
+    assert len(hidden) == 1
+    with pytest.raises(NotFound, match="delivery"):
+        await deliveries.replay(narrowed, hidden[0].id)
+    for after in (secret.id, "evt_x"):
+        with pytest.raises(NotFound, match="event"):
+            await deliveries.replay_events(narrowed, endpoint.id, EventRange(after=after))
+    assert (await deliveries.replay_dead(narrowed, endpoint.id)).count == 1
+    assert await pending(post, endpoint) == Counter([known.id])
+    assert (await deliveries.replay(post.caller, hidden[0].id)).event_id == secret.id, (
+        "the whole tenant's admin may try"
+    )
