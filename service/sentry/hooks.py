@@ -5,6 +5,7 @@ plugin. Headers are not signed, so the body decides wherever it says what it is.
 than we know, is read as far as it goes and never refused: the body is kept as it came.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _KEPT = (
     "x-servicehook-timestamp",
 )
 _LONGEST_HEADER = 200
+_LONGEST_INT = 30
 
 # What the data of a resource has, and that of no other one.
 _MARKS = {
@@ -169,7 +171,15 @@ def _decode(body: bytes) -> dict[str, Any]:
     try:
         return _object(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:  # Python's own takes what Python's own writes: half surrogate pairs, NaN, and numbers of any size
+        return _object(json.loads(body, parse_int=_read_int))
+    except (ValueError, RecursionError):
         return {}
+
+
+def _read_int(text: str) -> int | None:
+    return int(text) if len(text) <= _LONGEST_INT else None  # nothing that is read of a webhook is longer
 
 
 def _object(value: Any) -> dict[str, Any]:

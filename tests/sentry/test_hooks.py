@@ -177,6 +177,17 @@ def test_what_is_no_object_tells_nothing(body: bytes) -> None:
         assert (hook.action, told(hook)) == ("unknown", {})
 
 
+@pytest.mark.parametrize("odd", [r'"half \ud83d"', "NaN", "-Infinity", "1e999", "9" * 5000, r'"\u0000"'])
+def test_what_only_some_parsers_take_hides_nothing_beside_it(odd: str) -> None:
+    """Python writes all of it, and errors hold whatever their programs make up."""
+    body = json.dumps({"action": "created", "installation": {"uuid": UUID}, "data": {"error": ERROR | {"x": "?"}}})
+    odd_body = body.replace('"?"', odd).encode()
+    assert read_app_hook({}, odd_body) == read_app_hook({}, body.encode())
+    assert read_app_hook({}, odd_body).installation_id == UUID
+    event = json.dumps({"project": {"slug": "web"}, "event": {"x": "?"}})
+    assert read_service_hook({}, event.replace('"?"', odd).encode()) == read_service_hook({}, event.encode())
+
+
 @pytest.mark.parametrize(
     "change",
     [
