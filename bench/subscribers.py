@@ -38,7 +38,7 @@ class Subscribed:
         return (
             f"{subscribers} subscribers over {transport} on {replicas} replicas have an event after p50 "
             f"{median * 1000:.0f} ms, p99 {p99(self.seconds) * 1000:.0f} ms (must: at most {MUST_P99 * 1000:.0f}), "
-            f"longest {max(self.seconds) * 1000:.0f} ms; {self.lost} lost; {max(self.kib):.1f} KiB each while they wait "
+            f"longest {max(self.seconds) * 1000:.0f} ms; {self.lost} lost; {max(self.kib):.1f} KiB each, waiting "
             f"(must: at most {MUST_KIB:.0f})"
         )
 
