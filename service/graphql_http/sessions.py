@@ -130,6 +130,9 @@ class Sessions:
                 except ServiceError as error:  # it cannot be known now
                     _log.warning("session_caller_unknown", code=error.code)
                     continue
+                except Exception as error:  # noqa: BLE001 - else nobody's rights would be looked at any more
+                    _log.error("session_caller_unknown", exc_info=error)
+                    continue
                 for session in sessions:
                     if session.authorization == authorization and session.caller != caller:
                         session.end(Unauthenticated("The API key or JWT is not valid any more, or its rights changed."))

@@ -154,14 +154,17 @@ async def test_a_caller_that_changes_is_told_and_ended_while_others_go_on(change
         assert (await goes_on.payload())["data"]["ticks"]["number"] == 1
 
 
-async def test_where_callers_cannot_be_known_for_a_while_nobody_is_ended():
+@pytest.mark.parametrize("failure", [StorageUnavailable("The database is away."), RuntimeError("unforeseen")])
+async def test_where_callers_cannot_be_known_for_a_while_nobody_is_ended(failure):
     async with ticking(look_seconds=0.02) as served, subscribe_by_sse(served.port, TICKS, key="acme") as stream:
         with capture_logs() as logs:
-            served.keys.failure = StorageUnavailable("The database is away.")
-            await until(lambda: any(line["event"] == "session_caller_unknown" for line in logs))
+            served.keys.failure = failure
+            await until(lambda: sum(line["event"] == "session_caller_unknown" for line in logs) > 1)
         served.keys.failure = None
         served.clock.tick()
         assert (await stream.payload())["data"]["ticks"]["number"] == 1
+        served.keys.revoked.add("acme")  # callers are looked at again
+        assert (await stream.payload())["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
 async def test_a_plain_generator_can_be_the_source():
