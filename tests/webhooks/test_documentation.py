@@ -1,0 +1,81 @@
+"""What docs/events.md says of forwarding: its operations are the graph's, and its receiver verifies."""
+
+import json
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from graphql import get_named_type, parse, validate
+
+from service.schema.build import build_schema
+from service.webhooks.deliverer import LEASE_SECONDS
+from service.webhooks.endpoint_rules import MOST_ENDPOINTS
+from service.webhooks.message import build_envelope
+from service.webhooks.schedule import FAILING_FOR, WAITS
+from service.webhooks.sending import DEADLINE
+from service.webhooks.standard import build_headers, new_secret
+from tests.webhooks.test_message import CONNECTION, event
+
+TEXT = (Path(__file__).parents[2] / "docs/events.md").read_text()
+FORWARD = TEXT[TEXT.index("## Forward") : TEXT.index("## Subscribe")]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", FORWARD, re.DOTALL)
+
+
+def test_the_operations_are_valid() -> None:
+    schema = build_schema()._schema
+    assert len(blocks("graphql")) == 2
+    for text in blocks("graphql"):
+        assert validate(schema, parse(text)) == []
+
+
+def test_the_mutations_in_the_text_take_what_is_said() -> None:
+    mutation = build_schema()._schema.mutation_type
+    assert mutation is not None
+    said = re.findall(r"`(\w+Webhook\w+)\((.*?)\)`", FORWARD)
+    assert len(said) == 6
+    for name, arguments in said:
+        known = set(mutation.fields[name].args)
+        if "input" in known:
+            known |= set(get_named_type(mutation.fields[name].args["input"].type).fields)
+        assert set(re.findall(r"\w+", arguments)) <= known
+
+
+def test_the_body_has_the_fields_that_are_said() -> None:
+    [text] = blocks("json")
+    said = json.loads(text)
+    sent = json.loads(build_envelope(event(), CONNECTION))
+    assert list(said) == list(sent)
+    assert list(said["connection"]) == list(sent["connection"])
+
+
+def test_the_figures_are_ours() -> None:
+    assert (DEADLINE, MOST_ENDPOINTS, LEASE_SECONDS, FAILING_FOR.days) == (15, 50, 30, 5)
+    assert [wait.total_seconds() / 3600 for wait in WAITS[3:]] == [2, 5, 10, 14, 20, 24]
+    for said in ("within 15 seconds", "at most 50", "half a minute", "five days", "2, 5, 10, 14, 20 and 24\nhours"):
+        assert said in FORWARD
+
+
+def test_the_receiver_takes_what_we_sign(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    [text] = blocks("python")
+    definitions, _, _ = text.partition("\n\nHTTPServer(")
+    scope: dict[str, Any] = {}
+    exec(definitions, scope)
+    secret = new_secret()
+    monkeypatch.setenv("SECRET", secret)
+    server = scope["HTTPServer"](("127.0.0.1", 0), scope["Receiver"])
+    body = build_envelope(event(), CONNECTION)
+    headers = build_headers([secret], "evt_1", int(time.time()), body)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    answer = httpx.post(f"http://127.0.0.1:{server.server_port}/", content=body, headers=headers, trust_env=False)
+    thread.join(10)
+    server.server_close()
+    assert answer.status_code == 204
+    assert capsys.readouterr().out == "issue.resolved 42\n"
