@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from service.errors import ConfigurationError
 
-
 _STALLED_MILLISECONDS = 60_000
 """How long a client may take none of what it is sent until its connection is lost: it would be held for ever."""
 

@@ -95,6 +95,23 @@ query Events {
 """
     ),
     PreparedQuery(
+        """# The same as it happens. Press the play button, then resolve
+# an issue in Sentry, say; press it again to stop.
+subscription Watch {
+  events {
+    type
+    at
+    connection { name }
+    actor { name }
+    ... on IssueEvent {
+      issue { shortId title status url }
+    }
+    id
+  }
+}
+"""
+    ),
+    PreparedQuery(
         """# Link a Sentry account: put its token into the variables.
 # Where it reaches several organizations, the error names them:
 # choose by `organization`.

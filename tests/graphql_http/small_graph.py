@@ -143,7 +143,20 @@ class Mutation:
         return "written"
 
 
-schema = strawberry.Schema(Query, Mutation)
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def count(self, info: Info, to: int = 3, ends: bool = True) -> AsyncIterator[int]:
+        try:
+            for number in range(1, to + 1):
+                yield number
+            if not ends:
+                await asyncio.Event().wait()
+        finally:
+            info.context.events.append("count ended")
+
+
+schema = strawberry.Schema(Query, Mutation, Subscription)
 
 
 class Keys:
