@@ -2,15 +2,16 @@
 
 import asyncio
 import random
-import sys
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from service.columns import now
 from service.sandbox.app import Sandbox
 from service.sandbox.faults import Delay
 from tests.faults.refreshing import prepare_refreshing
 from tests.faults.replicas import until
+from tests.processes import start_service
 from tests.repair.yard import A_WHILE, lay_out
 from tests.scale import scaled
 from tests.serving import free_port
@@ -37,13 +38,15 @@ async def test_what_a_killed_worker_left_is_told_once(database_url: str, tmp_pat
             if number % 2:
                 sandbox.faults.add(Delay(path="/issues/", seconds=0.2))
             sandbox.requests.clear()
-            process = await given.service._start(sys.executable, "-m", "service", "serve", port=free_port())
-            try:
-                await until(lambda: sandbox.count("GET", "/issues/") > 0)
-                await asyncio.sleep(random.uniform(0, 0.05))
-            finally:
-                process.kill()
-                await process.communicate()
+            with TemporaryFile() as said:
+                served = given.service.settings | {"port": free_port()}
+                process = await start_service("serve", output=said, errors=said, **served)
+                try:
+                    await until(lambda: sandbox.count("GET", "/issues/") > 0)
+                    await asyncio.sleep(random.uniform(0, 0.05))
+                finally:
+                    process.kill()
+                    await process.wait()
             sandbox.faults.clear()
             await yard.pass_time(timedelta(minutes=1))  # to the end of its lease
             await yard.worker.repairer.sweep()

@@ -119,7 +119,7 @@ def seen(issue: Issue) -> State:
 
 
 @settings(
-    max_examples=scaled(test=15, soak=1500),
+    max_examples=scaled(test=6, soak=1500),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -46,25 +46,25 @@ async def test_changes_in_a_row_that_no_webhook_told_of_are_a_silence(yard: Yard
     assert await heard(yard) == [SILENT]
 
 
-async def test_many_changes_at_once_are_one_miss(yard: Yard):
-    await yard.look()
-    await speak(yard)
-    for issue in [issue for issue in yard.issues if issue.status == "unresolved"][:8]:
-        await yard.change(issue, status="resolved")
-    yard.take_webhooks()
-    assert len(await yard.look_twice()) == 8
-    assert await heard(yard) == []
+async def test_many_changes_at_once_are_one_miss(quick_yard: Yard):
+    await quick_yard.look()
+    await speak(quick_yard)
+    for issue in [issue for issue in quick_yard.issues if issue.status == "unresolved"][:8]:
+        await quick_yard.change(issue, status="resolved")
+    quick_yard.take_webhooks()
+    assert len(await quick_yard.look_twice()) == 8
+    assert await heard(quick_yard) == []
 
 
-async def test_a_webhook_between_them_begins_the_count_anew(yard: Yard):
-    await yard.look()
-    await speak(yard)
+async def test_a_webhook_between_them_begins_the_count_anew(quick_yard: Yard):
+    await quick_yard.look()
+    await speak(quick_yard)
     for _ in range(2):
         for _ in range(MISSED_IN_A_ROW - 1):
-            await miss(yard)
-        await speak(yard, times=1)
-        await yard.look()
-    assert await heard(yard) == []
+            await miss(quick_yard)
+        await speak(quick_yard, times=1)
+        await quick_yard.look()
+    assert await heard(quick_yard) == []
 
 
 async def test_it_speaks_again(yard: Yard):
@@ -86,48 +86,48 @@ async def test_it_speaks_again(yard: Yard):
     assert await heard(yard) == [SILENT, RESUMED]
 
 
-async def test_a_long_silence_counts_without_any_change(yard: Yard):
-    await yard.look()
-    await speak(yard)
-    await yard.look()
-    repair = await yard.repair()
-    await yard.pass_time(timedelta(hours=30))
-    await yard.edit(polled_at=repair.polled_at)  # looked at all the time: somebody was there to hear
-    await yard.look()
-    await yard.look()
-    assert await heard(yard) == [SILENT]
+async def test_a_long_silence_counts_without_any_change(quick_yard: Yard):
+    await quick_yard.look()
+    await speak(quick_yard)
+    await quick_yard.look()
+    repair = await quick_yard.repair()
+    await quick_yard.pass_time(timedelta(hours=30))
+    await quick_yard.edit(polled_at=repair.polled_at)  # looked at all the time: somebody was there to hear
+    await quick_yard.look()
+    await quick_yard.look()
+    assert await heard(quick_yard) == [SILENT]
 
 
-async def test_a_downtime_is_no_silence(yard: Yard):
-    await yard.look()
-    await speak(yard)
-    await yard.pass_time(timedelta(days=5))
-    await yard.look()
-    await yard.pass_time(timedelta(minutes=5))
-    await yard.look()
-    assert await heard(yard) == []
+async def test_a_downtime_is_no_silence(quick_yard: Yard):
+    await quick_yard.look()
+    await speak(quick_yard)
+    await quick_yard.pass_time(timedelta(days=5))
+    await quick_yard.look()
+    await quick_yard.pass_time(timedelta(minutes=5))
+    await quick_yard.look()
+    assert await heard(quick_yard) == []
 
 
-async def test_a_connection_without_webhooks_is_repaired_and_never_silent(yard: Yard):
-    await yard.look()
+async def test_a_connection_without_webhooks_is_repaired_and_never_silent(quick_yard: Yard):
+    await quick_yard.look()
     for _ in range(MISSED_IN_A_ROW + 1):
-        assert await miss(yard) == ["issue.resolved"]
-    assert await heard(yard) == []
+        assert await miss(quick_yard) == ["issue.resolved"]
+    assert await heard(quick_yard) == []
 
 
-async def test_changes_that_sentry_may_not_tell_of_prove_nothing(yard: Yard):
-    await yard.look()
-    await speak(yard)
+async def test_changes_that_sentry_may_not_tell_of_prove_nothing(quick_yard: Yard):
+    await quick_yard.look()
+    await speak(quick_yard)
     for _ in range(MISSED_IN_A_ROW + 1):
-        await yard.change(yard.issue("resolved"), status="unresolved")
-        yard.take_webhooks()
-        assert await yard.look_twice() == ["issue.unresolved"]
-    assert await heard(yard) == []
+        await quick_yard.change(quick_yard.issue("resolved"), status="unresolved")
+        quick_yard.take_webhooks()
+        assert await quick_yard.look_twice() == ["issue.unresolved"]
+    assert await heard(quick_yard) == []
 
 
-async def test_what_was_heard_before_the_first_look_counts(yard: Yard):
-    await speak(yard)
-    await yard.look()
+async def test_what_was_heard_before_the_first_look_counts(quick_yard: Yard):
+    await speak(quick_yard)
+    await quick_yard.look()
     for _ in range(MISSED_IN_A_ROW):
-        await miss(yard)
-    assert await heard(yard) == [SILENT]
+        await miss(quick_yard)
+    assert await heard(quick_yard) == [SILENT]

@@ -118,52 +118,52 @@ async def test_a_difference_is_held_for_a_webhook_that_may_be_on_its_way(yard: Y
     assert repair.next_at - now() <= timedelta(minutes=1)  # not a whole interval: it is told as soon as it may be
 
 
-async def test_a_difference_that_is_gone_again_is_forgotten(yard: Yard):
-    await yard.look()
-    issue = yard.issue("unresolved")
-    await yard.change(issue, status="resolved")
-    await yard.look()
-    await yard.change(issue, status="unresolved")
-    await yard.pass_time(A_WHILE)
-    assert await yard.look() == []
-    assert (await yard.snapshots())[str(issue.id)].differs_since is None
+async def test_a_difference_that_is_gone_again_is_forgotten(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.issue("unresolved")
+    await quick_yard.change(issue, status="resolved")
+    await quick_yard.look()
+    await quick_yard.change(issue, status="unresolved")
+    await quick_yard.pass_time(A_WHILE)
+    assert await quick_yard.look() == []
+    assert (await quick_yard.snapshots())[str(issue.id)].differs_since is None
 
 
-async def test_what_happened_to_a_new_issue_is_told_after_that_it_is_there(yard: Yard):
-    await yard.look()
-    issue = yard.happen(kind="NewError")
-    await yard.assign(issue)
-    await yard.change(issue, status="resolved")
-    assert await yard.look_twice() == ["issue.created", "issue.resolved", "issue.assigned"]
+async def test_what_happened_to_a_new_issue_is_told_after_that_it_is_there(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.happen(kind="NewError")
+    await quick_yard.assign(issue)
+    await quick_yard.change(issue, status="resolved")
+    assert await quick_yard.look_twice() == ["issue.created", "issue.resolved", "issue.assigned"]
 
 
-async def test_that_nobody_is_responsible_any_more_is_not_told_and_the_next_one_is(yard: Yard):
-    await yard.look()
-    issue = yard.issue(assigned=True)
+async def test_that_nobody_is_responsible_any_more_is_not_told_and_the_next_one_is(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.issue(assigned=True)
     issue.assignee = None
-    yard.sandbox.world.changed()
-    assert await yard.look_twice() == []
-    await yard.assign(issue)
-    assert await yard.look_twice() == ["issue.assigned"]
+    quick_yard.sandbox.world.changed()
+    assert await quick_yard.look_twice() == []
+    await quick_yard.assign(issue)
+    assert await quick_yard.look_twice() == ["issue.assigned"]
 
 
-async def test_an_old_issue_that_comes_into_sight_is_no_new_one(yard: Yard):
-    await yard.look()
-    issue = yard.happen(kind="OldError")
+async def test_an_old_issue_that_comes_into_sight_is_no_new_one(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.happen(kind="OldError")
     issue.first_seen = now() - timedelta(days=100)
-    yard.sandbox.world.changed()
-    assert await yard.look_twice() == []
-    assert str(issue.id) in await yard.snapshots()
+    quick_yard.sandbox.world.changed()
+    assert await quick_yard.look_twice() == []
+    assert str(issue.id) in await quick_yard.snapshots()
 
 
-async def test_an_issue_that_nobody_has_seen_for_weeks_is_not_looked_at(yard: Yard):
-    issue = yard.issues[0]
+async def test_an_issue_that_nobody_has_seen_for_weeks_is_not_looked_at(quick_yard: Yard):
+    issue = quick_yard.issues[0]
     issue.last_seen = now() - timedelta(days=15)
-    for other in yard.issues[1:]:
+    for other in quick_yard.issues[1:]:
         other.last_seen = now() - timedelta(days=16)
-    yard.sandbox.world.changed()
-    await yard.look()
-    assert yard.sandbox.count("GET", "/issues/") == 1
+    quick_yard.sandbox.world.changed()
+    await quick_yard.look()
+    assert quick_yard.sandbox.count("GET", "/issues/") == 1
 
 
 async def test_an_issue_that_sentry_has_forgotten_is_forgotten(yard: Yard):
@@ -182,14 +182,14 @@ async def test_an_issue_that_sentry_has_forgotten_is_forgotten(yard: Yard):
     assert set(await yard.snapshots()) == {str(issue.id) for issue in yard.issues}
 
 
-async def test_the_event_has_the_shape_of_a_webhook(yard: Yard):
-    await yard.look()
-    issue = yard.issue("unresolved", assigned=False)
-    await yard.assign(issue)
-    await yard.change(issue, status="resolved", statusDetails={"inNextRelease": True})
-    sent = {each.action: each.payload for each in yard.take_webhooks()}
-    await yard.look_twice()
-    events = {event.type.partition(".")[2]: event for event in await yard.events()}
+async def test_the_event_has_the_shape_of_a_webhook(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.issue("unresolved", assigned=False)
+    await quick_yard.assign(issue)
+    await quick_yard.change(issue, status="resolved", statusDetails={"inNextRelease": True})
+    sent = {each.action: each.payload for each in quick_yard.take_webhooks()}
+    await quick_yard.look_twice()
+    events = {event.type.partition(".")[2]: event for event in await quick_yard.events()}
     for action, event in events.items():
         assert event.body is not None
         assert event.headers == {}
@@ -221,64 +221,64 @@ async def test_what_a_webhook_told_of_is_not_told_again(yard: Yard):
     assert {each for each in await yard.told() if each[0] != "error.created"} == expected
 
 
-async def test_a_webhook_that_comes_late_but_in_time_is_enough(yard: Yard):
-    await yard.look()
+async def test_a_webhook_that_comes_late_but_in_time_is_enough(quick_yard: Yard):
+    await quick_yard.look()
     for change in (resolve, assign, create):
-        await change(yard)
-    assert await yard.look() == []
-    await yard.pass_time(timedelta(minutes=5))
-    await yard.receive()
-    await yard.pass_time(timedelta(minutes=5))
-    assert await yard.look() == []
-    assert all(snapshot.differs_since is None for snapshot in (await yard.snapshots()).values())
+        await change(quick_yard)
+    assert await quick_yard.look() == []
+    await quick_yard.pass_time(timedelta(minutes=5))
+    await quick_yard.receive()
+    await quick_yard.pass_time(timedelta(minutes=5))
+    assert await quick_yard.look() == []
+    assert all(snapshot.differs_since is None for snapshot in (await quick_yard.snapshots()).values())
 
 
-async def test_a_webhook_that_comes_after_the_repair_is_a_double_that_can_be_told(yard: Yard):
-    await yard.look()
-    await resolve(yard)
-    assert await yard.look_twice() == ["issue.resolved"]
-    await yard.receive()
-    assert await yard.look_twice() == []
-    assert [is_repair for *_, is_repair in await yard.told()] == [True, False]
+async def test_a_webhook_that_comes_after_the_repair_is_a_double_that_can_be_told(quick_yard: Yard):
+    await quick_yard.look()
+    await resolve(quick_yard)
+    assert await quick_yard.look_twice() == ["issue.resolved"]
+    await quick_yard.receive()
+    assert await quick_yard.look_twice() == []
+    assert [is_repair for *_, is_repair in await quick_yard.told()] == [True, False]
 
 
-async def test_the_last_of_several_changes_decides(yard: Yard):
-    await yard.look()
-    issue = yard.issue("unresolved")
-    await yard.change(issue, status="resolved")
-    await yard.receive()
-    await yard.change(issue, status="unresolved")  # of which no webhook comes: it is as it was before
-    assert await yard.look_twice() == ["issue.unresolved"]
+async def test_the_last_of_several_changes_decides(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.issue("unresolved")
+    await quick_yard.change(issue, status="resolved")
+    await quick_yard.receive()
+    await quick_yard.change(issue, status="unresolved")  # of which no webhook comes: it is as it was before
+    assert await quick_yard.look_twice() == ["issue.unresolved"]
 
 
-async def test_webhooks_in_the_wrong_order_are_put_right(yard: Yard):
-    await yard.look()
-    issue = yard.issue("unresolved")
-    await yard.change(issue, status="resolved")
-    await yard.change(issue, status="unresolved")
-    await yard.receive(yard.take_webhooks()[::-1])
-    assert await yard.look_twice() == ["issue.unresolved"]
+async def test_webhooks_in_the_wrong_order_are_put_right(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.issue("unresolved")
+    await quick_yard.change(issue, status="resolved")
+    await quick_yard.change(issue, status="unresolved")
+    await quick_yard.receive(quick_yard.take_webhooks()[::-1])
+    assert await quick_yard.look_twice() == ["issue.unresolved"]
 
 
-async def test_a_webhook_of_an_issue_that_was_never_met_is_remembered(yard: Yard):
-    await yard.look()
-    issue = yard.happen(kind="NewError")
-    await yard.receive()
-    del yard.organization.issues[issue.id]  # as if too many others were seen since
-    await yard.look()
-    assert (await yard.snapshots())[str(issue.id)].status == "unresolved"
-    yard.organization.issues[issue.id] = issue
-    await yard.change(issue, status="resolved")
-    assert await yard.look_twice() == ["issue.resolved"]
+async def test_a_webhook_of_an_issue_that_was_never_met_is_remembered(quick_yard: Yard):
+    await quick_yard.look()
+    issue = quick_yard.happen(kind="NewError")
+    await quick_yard.receive()
+    del quick_yard.organization.issues[issue.id]  # as if too many others were seen since
+    await quick_yard.look()
+    assert (await quick_yard.snapshots())[str(issue.id)].status == "unresolved"
+    quick_yard.organization.issues[issue.id] = issue
+    await quick_yard.change(issue, status="resolved")
+    assert await quick_yard.look_twice() == ["issue.resolved"]
 
 
-async def test_what_webhooks_told_before_the_first_look_says_nothing(yard: Yard):
-    issue = yard.issue("unresolved")
-    await yard.change(issue, status="resolved")
-    await yard.receive()
-    await yard.change(issue, status="unresolved")
-    await yard.look()
-    assert await yard.look_twice() == []
+async def test_what_webhooks_told_before_the_first_look_says_nothing(quick_yard: Yard):
+    issue = quick_yard.issue("unresolved")
+    await quick_yard.change(issue, status="resolved")
+    await quick_yard.receive()
+    await quick_yard.change(issue, status="unresolved")
+    await quick_yard.look()
+    assert await quick_yard.look_twice() == []
 
 
 async def test_more_webhooks_than_are_read_at_once_are_all_read(yard: Yard):
@@ -292,14 +292,14 @@ async def test_more_webhooks_than_are_read_at_once_are_all_read(yard: Yard):
     assert await yard.look_twice() == []
 
 
-async def test_a_body_that_cannot_be_read_still_tells_its_type(yard: Yard):
-    await yard.look()
-    issue_id = await resolve(yard)
-    [webhook] = yard.take_webhooks()
+async def test_a_body_that_cannot_be_read_still_tells_its_type(quick_yard: Yard):
+    await quick_yard.look()
+    issue_id = await resolve(quick_yard)
+    [webhook] = quick_yard.take_webhooks()
     webhook.body = webhook.body.replace(b'"project"', b'"projekt"')
-    await yard.receive([webhook])
-    assert (await yard.told())[0][:2] == ("issue.resolved", issue_id)
-    assert await yard.look_twice() == []
+    await quick_yard.receive([webhook])
+    assert (await quick_yard.told())[0][:2] == ("issue.resolved", issue_id)
+    assert await quick_yard.look_twice() == []
 
 
 # --- downtime ---
@@ -313,17 +313,17 @@ async def test_the_gap_of_a_downtime_is_closed_by_itself(yard: Yard):
     assert {each for _, each, _ in await yard.told()} == set(changed)
 
 
-async def test_a_look_reads_a_few_pages_and_after_a_gap_as_many_as_reach_back_to_the_one_before(yard: Yard):
-    yard.add_issues(700)  # one a minute
-    await yard.look()
-    assert yard.sandbox.count("GET", "/issues/") == 8
-    yard.sandbox.requests.clear()
-    await yard.look()
-    assert yard.sandbox.count("GET", "/issues/") == 5
-    yard.sandbox.requests.clear()
-    await yard.pass_time(timedelta(minutes=530))  # and an hour for what arrives late
-    await yard.look()
-    assert yard.sandbox.count("GET", "/issues/") == 6
+async def test_a_look_reads_a_few_pages_and_after_a_gap_as_many_as_reach_back_to_the_one_before(quick_yard: Yard):
+    quick_yard.add_issues(700)  # one a minute
+    await quick_yard.look()
+    assert quick_yard.sandbox.count("GET", "/issues/") == 8
+    quick_yard.sandbox.requests.clear()
+    await quick_yard.look()
+    assert quick_yard.sandbox.count("GET", "/issues/") == 5
+    quick_yard.sandbox.requests.clear()
+    await quick_yard.pass_time(timedelta(minutes=530))  # and an hour for what arrives late
+    await quick_yard.look()
+    assert quick_yard.sandbox.count("GET", "/issues/") == 6
 
 
 async def test_whoever_knows_of_a_gap_has_it_looked_at_at_once(yard: Yard):
@@ -346,44 +346,44 @@ async def test_a_look_that_is_wanted_during_another_one_follows_it(yard: Yard):
 # --- the budget ---
 
 
-async def test_half_of_the_rate_limit_is_left_to_others(yard: Yard):
-    yard.sandbox.limiter = type(yard.sandbox.limiter)(
-        yard.sandbox.clock, limit=10, window=3600, concurrent=10, by_endpoint=False
+async def test_half_of_the_rate_limit_is_left_to_others(quick_yard: Yard):
+    quick_yard.sandbox.limiter = type(quick_yard.sandbox.limiter)(
+        quick_yard.sandbox.clock, limit=10, window=3600, concurrent=10, by_endpoint=False
     )
-    await yard.look()  # spends one of ten
-    account = await yard.bench.account(yard.worker.replica, yard.linked)
-    while (state := yard.worker.replica.client.rate_limit(account)) and (state.remaining or 0) >= 5:
-        await yard.bench.call(yard.worker.replica, yard.linked)
-    asked = yard.sandbox.count("GET", "/issues/")
-    assert await yard.look() == []
-    assert yard.worker.seen[-1][0] == "postponed"
-    assert yard.sandbox.count("GET", "/issues/") == asked
-    repair = await yard.repair()
+    await quick_yard.look()  # spends one of ten
+    account = await quick_yard.bench.account(quick_yard.worker.replica, quick_yard.linked)
+    while (state := quick_yard.worker.replica.client.rate_limit(account)) and (state.remaining or 0) >= 5:
+        await quick_yard.bench.call(quick_yard.worker.replica, quick_yard.linked)
+    asked = quick_yard.sandbox.count("GET", "/issues/")
+    assert await quick_yard.look() == []
+    assert quick_yard.worker.seen[-1][0] == "postponed"
+    assert quick_yard.sandbox.count("GET", "/issues/") == asked
+    repair = await quick_yard.repair()
     assert repair.failures == 0
     assert timedelta(seconds=10) < repair.next_at - now() < timedelta(minutes=1)
 
 
-async def test_a_429_postpones_and_is_no_failure(yard: Yard):
-    await yard.look()
-    yard.sandbox.faults.add(Throttle(path="/issues/"))
-    await yard.look()
-    assert yard.worker.seen[-1][0] == "postponed"
-    assert (await yard.repair()).failures == 0
+async def test_a_429_postpones_and_is_no_failure(quick_yard: Yard):
+    await quick_yard.look()
+    quick_yard.sandbox.faults.add(Throttle(path="/issues/"))
+    await quick_yard.look()
+    assert quick_yard.worker.seen[-1][0] == "postponed"
+    assert (await quick_yard.repair()).failures == 0
 
 
-async def test_failures_are_tried_again_later_each_time(yard: Yard):
-    await yard.look()
-    yard.sandbox.faults.add(Fail(path="/issues/", status=500))
+async def test_failures_are_tried_again_later_each_time(quick_yard: Yard):
+    await quick_yard.look()
+    quick_yard.sandbox.faults.add(Fail(path="/issues/", status=500))
     waits = []
     for _ in range(5):
-        await yard.look()
-        waits.append((await yard.repair()).next_at - now())
-    assert yard.worker.seen[-1][0] == "failed"
-    assert (await yard.repair()).failures == 5
+        await quick_yard.look()
+        waits.append((await quick_yard.repair()).next_at - now())
+    assert quick_yard.worker.seen[-1][0] == "failed"
+    assert (await quick_yard.repair()).failures == 5
     assert waits[0] < waits[2] < waits[4] < timedelta(hours=1, minutes=20)
-    yard.sandbox.faults.clear()
-    await yard.look()
-    assert (await yard.repair()).failures == 0
+    quick_yard.sandbox.faults.clear()
+    await quick_yard.look()
+    assert (await quick_yard.repair()).failures == 0
 
 
 async def test_an_answer_that_is_none_of_sentrys_is_a_failure_and_no_more(yard: Yard):
@@ -433,48 +433,48 @@ class RefuseEverySecond(Fault, frozen=True, kw_only=True):
         await wire.respond(refusal if len(self.played) % 2 else wire.true_answer())
 
 
-async def test_one_refresh_is_all_that_a_look_asks_for(yard: Yard):
-    await yard.look()
-    yard.add_issues(300)
-    token = yard.sandbox.grant_oauth(("org:read", "project:read", "event:read"))
-    yard.linked = await yard.bench.link(
+async def test_one_refresh_is_all_that_a_look_asks_for(quick_yard: Yard):
+    await quick_yard.look()
+    quick_yard.add_issues(300)
+    token = quick_yard.sandbox.grant_oauth(("org:read", "project:read", "event:read"))
+    quick_yard.linked = await quick_yard.bench.link(
         token, CredentialKind.OAUTH_TOKEN, DEMO_OAUTH_CLIENT.client_id, organization=ORGANIZATION
     )
-    yard.sandbox.faults.add(RefuseEverySecond(path="/issues/"))
-    yard.sandbox.requests.clear()
-    await yard.look()
-    assert yard.bench.asked() == 1
-    assert yard.worker.seen[-1][0] == "failed"
-    assert yard.sandbox.count("GET", "/issues/") == 3
+    quick_yard.sandbox.faults.add(RefuseEverySecond(path="/issues/"))
+    quick_yard.sandbox.requests.clear()
+    await quick_yard.look()
+    assert quick_yard.bench.asked() == 1
+    assert quick_yard.worker.seen[-1][0] == "failed"
+    assert quick_yard.sandbox.count("GET", "/issues/") == 3
 
 
-async def test_a_connection_without_the_right_to_read_events_fails_and_harms_nobody(yard: Yard):
-    await yard.bench.link_pasted(DEMO_TOKENS.limited, organization=ORGANIZATION, expires_in=None)
-    await yard.worker.claims.enroll()
-    await yard.worker.repairer.sweep()
-    assert sorted(outcome for outcome, _ in yard.worker.seen) == ["failed", "took_stock"]
+async def test_a_connection_without_the_right_to_read_events_fails_and_harms_nobody(quick_yard: Yard):
+    await quick_yard.bench.link_pasted(DEMO_TOKENS.limited, organization=ORGANIZATION, expires_in=None)
+    await quick_yard.worker.claims.enroll()
+    await quick_yard.worker.repairer.sweep()
+    assert sorted(outcome for outcome, _ in quick_yard.worker.seen) == ["failed", "took_stock"]
 
 
-async def test_only_the_projects_of_the_connection_are_looked_at(yard: Yard):
-    project = yard.organization.projects[0]
+async def test_only_the_projects_of_the_connection_are_looked_at(quick_yard: Yard):
+    project = quick_yard.organization.projects[0]
 
     async def limit(session):
-        found = await session.merge(yard.linked.connection)
+        found = await session.merge(quick_yard.linked.connection)
         found.projects = [{"id": str(project.id), "slug": project.slug}]
 
-    await yard.database.run_transaction(limit)
-    await yard.look()
-    found = set(await yard.snapshots())
-    assert found == {str(issue.id) for issue in yard.issues if issue.project is project}
+    await quick_yard.database.run_transaction(limit)
+    await quick_yard.look()
+    found = set(await quick_yard.snapshots())
+    assert found == {str(issue.id) for issue in quick_yard.issues if issue.project is project}
 
 
-async def test_where_projects_cannot_be_listed_together_each_is_compared(yard: Yard):
-    yard.organization.has_global_views = False
-    yard.sandbox.world.changed()
-    await yard.look()
-    assert len(await yard.snapshots()) == len(yard.issues)
-    await resolve(yard)
-    assert await yard.look_twice() == ["issue.resolved"]
+async def test_where_projects_cannot_be_listed_together_each_is_compared(quick_yard: Yard):
+    quick_yard.organization.has_global_views = False
+    quick_yard.sandbox.world.changed()
+    await quick_yard.look()
+    assert len(await quick_yard.snapshots()) == len(quick_yard.issues)
+    await resolve(quick_yard)
+    assert await quick_yard.look_twice() == ["issue.resolved"]
 
 
 async def test_it_runs_by_itself_from_a_link_on(yard: Yard):
