@@ -205,9 +205,15 @@ async def _find_repeats(
 async def _plan_deliveries(
     session: AsyncSession, events: Sequence[NewEvent], records: Sequence[EventRecord], clock: datetime
 ) -> list[DeliveryRecord]:
-    statement = select(EndpointRecord).where(
-        col(EndpointRecord.tenant_id).in_({event.tenant_id for event in events}),
-        EndpointRecord.status == EndpointStatus.ENABLED,
+    # Held, as far as that keeps them from being deleted: deliveries refer to them.
+    statement = (
+        select(EndpointRecord)
+        .where(
+            col(EndpointRecord.tenant_id).in_({event.tenant_id for event in events}),
+            EndpointRecord.status == EndpointStatus.ENABLED,
+        )
+        .order_by(col(EndpointRecord.id))
+        .with_for_update(read=True, key_share=True)
     )
     endpoints: dict[str, list[EndpointRecord]] = defaultdict(list)
     for endpoint in await session.exec(statement):

@@ -169,7 +169,7 @@ class Endpoints:
         seen = await self.find_seen(caller)
 
         async def work(session: AsyncSession) -> DeliveryRecord:
-            endpoint = await find_endpoint(session, caller, endpoint_id, seen)
+            endpoint = await find_endpoint(session, caller, endpoint_id, seen, is_locked=True)  # enabled to the end
             require_enabled(endpoint)
             said = {"endpointId": endpoint.id, "name": endpoint.name}
             body = {"action": "test", "installation": None, "data": said, "actor": _TEST_ACTOR}

@@ -7,7 +7,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,6 +18,7 @@ from service.events.models import (
     DeliveryRecord,
     DeliveryStatus,
     EndpointPayload,
+    EndpointRecord,
     EndpointStatus,
     EventCounterRecord,
     EventRecord,
@@ -247,6 +248,38 @@ async def test_an_event_for_one_endpoint_goes_to_no_other(log: Database) -> None
     tried = await add_endpoint(log, "ten_a", types=["issue.*"])
     (event,) = await append(log, NewEvent("ten_a", "webhook_endpoint.test", endpoint_id=tried))
     assert await deliveries(log) == {(tried, event.id)}
+
+
+async def test_an_endpoint_that_is_deleted_meanwhile_costs_no_event(log: Database) -> None:
+    """Its deliveries refer to it: it is held from the moment in which it was found to want the event."""
+    if log.dialect != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    endpoint_id = await add_endpoint(log, "ten_a")
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+
+    async def is_waiting(count: int) -> bool:
+        async with log.session() as session:
+            return bool(await session.scalar(waiting) >= count)
+
+    async def delete_endpoint() -> None:
+        async with log.session() as session:
+            await session.exec(delete(EndpointRecord).where(col(EndpointRecord.id) == endpoint_id))
+            await session.commit()
+
+    async with log.session() as session:
+        await (await session.connection()).execute(text("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"))
+        adding = asyncio.create_task(append(log, NewEvent("ten_a", "x.y")))
+        while not await is_waiting(1):  # it has found the endpoint, and may not add the event yet
+            pass
+        deleting = asyncio.create_task(delete_endpoint())
+        while not deleting.done() and not await is_waiting(2):
+            pass
+        await session.rollback()
+    (event,), _ = await asyncio.gather(adding, deleting)
+    assert [each.id for each in await read_log(log, "ten_a")] == [event.id]
+    assert await deliveries(log) == set()
 
 
 async def test_what_is_undone_is_not_delivered(log: Database) -> None:
