@@ -138,3 +138,17 @@ async def test_a_wrong_number_of_results_undoes_the_batch(database: Database) ->
     with pytest.raises(ValueError, match="results"):
         await commit.write("a")
     assert await stored(database) == set()
+
+
+async def test_transactions_may_begin_apart(database: Database, writer: Writer) -> None:
+    commit = GroupCommit(database, writer.write, every=60)
+    assert await commit.write("first") == "FIRST"  # at once
+    clock = asyncio.get_running_loop().time
+    assert commit._next_at > clock()
+    commit._next_at, writing = clock() + 0.2, []
+    for name in ("second", "third", "fourth"):
+        writing.append(asyncio.create_task(commit.write(name)))
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*writing) == ["SECOND", "THIRD", "FOURTH"]
+    assert writer.batches == [["first"], ["second", "third", "fourth"]]
+    assert await stored(database) == {"first", "second", "third", "fourth"}
