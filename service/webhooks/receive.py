@@ -119,18 +119,26 @@ class HookReceiver:
                 await self._store.drain()
                 await self._uninstalls.drain()
 
+    def is_of_app(self, client_id: str, token: str) -> bool:
+        """Whether these are the parts of the address of a public app that is known here."""
+        return client_id in self._apps and self._addresses.is_app(client_id, token)
+
+    def is_of_receiver(self, receiver_id: str, token: str) -> bool:
+        """Whether these are the parts of a receiver's address; the receiver may be gone."""
+        return self._addresses.is_receiver(receiver_id, token)
+
     async def receive_for_app(self, client_id: str, token: str, request: HookRequest) -> Outcome:
         """Take a webhook that came to the address of a public app, and return once it is stored.
 
         Raises :class:`Unauthenticated`, for a made-up address as for a bad signature; :class:`BadInput` for a webhook
         that contradicts itself; :class:`StorageUnavailable`.
         """
-        app = self._apps.get(client_id) if self._addresses.is_app(client_id, token) else None
+        app = self._apps[client_id] if self.is_of_app(client_id, token) else None
         return await self._attend("app", app, self._take_for_app(app, request))
 
     async def receive(self, receiver_id: str, token: str, request: HookRequest) -> Outcome:
         """Take a webhook that came to a receiver of one connection: as :meth:`receive_for_app`."""
-        known = receiver_id if self._addresses.is_receiver(receiver_id, token) else None
+        known = receiver_id if self.is_of_receiver(receiver_id, token) else None
         return await self._attend("receiver", known, self._take(known, request))
 
     async def _attend(self, sender: str, source: Source | None, work: Awaitable[Outcome]) -> Outcome:

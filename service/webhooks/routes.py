@@ -23,12 +23,14 @@ def create_webhook_routes(receiver: HookReceiver) -> list[Route]:
     """The routes. Their answers say nothing but a status: whoever sends something else than Sentry learns nothing."""
 
     async def receive_for_app(request: Request) -> Response:
-        parts = request.path_params
-        return await _answer(request, lambda hook: receiver.receive_for_app(parts["client_id"], parts["token"], hook))
+        address = request.path_params["client_id"], request.path_params["token"]
+        is_known = receiver.is_of_app(*address)
+        return await _answer(request, lambda hook: receiver.receive_for_app(*address, hook), is_known=is_known)
 
     async def receive(request: Request) -> Response:
-        parts = request.path_params
-        return await _answer(request, lambda hook: receiver.receive(parts["receiver_id"], parts["token"], hook))
+        address = request.path_params["receiver_id"], request.path_params["token"]
+        is_known = receiver.is_of_receiver(*address)
+        return await _answer(request, lambda hook: receiver.receive(*address, hook), is_known=is_known)
 
     return [
         Route("/webhooks/sentry/{client_id}/{token}", receive_for_app, methods=["POST"], include_in_schema=False),
@@ -36,9 +38,12 @@ def create_webhook_routes(receiver: HookReceiver) -> list[Route]:
     ]
 
 
-async def _answer(request: Request, receive: Callable[[HookRequest], Awaitable[Outcome]]) -> Response:
+async def _answer(
+    request: Request, receive: Callable[[HookRequest], Awaitable[Outcome]], *, is_known: bool
+) -> Response:
+    """Receive a webhook. What comes to an address that is not known is not read: anybody could send it."""
     try:
-        body = await _read_body(request)
+        body = await _read_body(request) if is_known else b""
         await receive(HookRequest(request.headers.items(), body))
     except (ClientDisconnect, TimeoutError):
         return Response(status_code=408)

@@ -22,6 +22,23 @@ async def test_a_large_body_is_refused_before_it_is_read_whole(service: Receivin
     assert sent <= LARGEST_BODY + 2**17
 
 
+async def test_the_body_that_comes_to_a_made_up_address_is_not_read(service: Receiving, admin: Caller):
+    """Anybody could have a megabyte kept for each request, and ten seconds."""
+    receiver = await service.receiver(admin, await service.link(admin))
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        sent += 1
+        yield b"{}"
+
+    for url in (service.receivers.url(receiver), service.addresses.of_app(APP.client_id)):
+        made_up = url[:-1] + ("A" if url[-1] != "A" else "B")
+        assert (await service.http.post(made_up, content=body())).status_code == 401
+    assert sent == 0
+    assert service.observed[-2:] == [("unknown", "refused")] * 2
+
+
 async def test_the_largest_body_is_taken(service: Receiving, admin: Caller):
     receiver = await service.receiver(admin, await service.link(admin))
     body = envelope("created", {"text": ""})
