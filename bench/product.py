@@ -31,13 +31,15 @@ def running(*command: str, port: int, env: dict[str, str] | None = None) -> Iter
     """A child process that listens on ``port``, ended afterwards."""
     child = subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env={**os.environ, **(env or {})})
     try:
-        for _ in range(200):
+        for _ in range(1200):
             if child.poll() is not None:
                 raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
+        else:
+            raise SystemExit(f"{' '.join(command)} does not listen")
         yield psutil.Process(child.pid)
     finally:
         child.terminate()
