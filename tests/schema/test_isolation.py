@@ -127,6 +127,7 @@ REACHED = {
     "ConnectionMissingScope",
     "ConnectionProject",
     "ConnectionRemoval",
+    "ConnectionWebhooks",
     "CreatedApiKey",
     "CreatedLinkSession",
     "EventActor",
