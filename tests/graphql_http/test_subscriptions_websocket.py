@@ -1,15 +1,19 @@
 """GraphQL over WebSocket (graphql-transport-ws), over real sockets."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.errors import StorageUnavailable, SubscriptionOverflow
 from tests.graphql_http.ticking_graph import ticking
+from tests.scale import scaled
 from tests.streaming import connect_socket, open_socket, until
 
 TICKS = "subscription Ticks { ticks { number } }"
@@ -169,6 +173,55 @@ class TestMessages:
             await socket.send("complete", id="never there")
             await socket.subscribe("1", "{ hello }")
             assert await socket.receive() == next_("1", {"hello": "world"})
+
+
+TYPES = st.sampled_from(["connection_init", "connection_ack", "ping", "pong", "subscribe", "next", "error", "complete"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+REQUESTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "query": st.sampled_from(["{ hello }", "{", TICKS]) | ANYTHING,
+        "variables": ANYTHING,
+        "extensions": ANYTHING,
+    },
+)
+MESSAGES = st.fixed_dictionaries(
+    {},
+    optional={"type": TYPES | ANYTHING, "id": st.sampled_from(["1", "2"]) | ANYTHING, "payload": REQUESTS | ANYTHING},
+)
+
+
+class TestFuzz:
+    """Whatever is sent, the server's answer is one of the protocol's, and nothing in it is unforeseen."""
+
+    def test_any_messages_in_any_order(self):
+        @settings(max_examples=scaled(test=25, soak=3000), deadline=None)
+        @given(st.lists(MESSAGES.map(json.dumps) | st.text(max_size=20) | st.binary(max_size=20), max_size=8))
+        def send(messages: list[str | bytes]) -> None:
+            runner.run(exchange(messages))
+
+        async def exchange(messages: list[str | bytes]) -> None:
+            async with connect_socket(served.port, key="acme") as socket:
+                with contextlib.suppress(ConnectionClosed):
+                    for message in messages:
+                        await socket.connection.send(message)
+                    await socket.send("ping", payload={"last": True})
+                    while (answer := await socket.receive()) != {"type": "pong", "payload": {"last": True}}:
+                        assert answer["type"] in {"pong", "next", "error", "complete"}
+                        assert "INTERNAL" not in json.dumps(answer)
+                assert socket.connection.close_code in {None, 4400, 4409, 4429}
+
+        with asyncio.Runner() as runner:
+            serving = ticking()
+            served = runner.run(serving.__aenter__())
+            try:
+                send()
+            finally:
+                runner.run(serving.__aexit__(None, None, None))
 
 
 class TestOperations:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.events.append import NewEvent, append_events
 from service.sandbox.app import Sandbox
@@ -196,6 +197,23 @@ async def test_a_key_that_is_revoked_ends_what_it_opened(graph: Graph) -> None:
         await graph.runtime.services.tenants.revoke_key(graph.tenant_id, record.id)
         assert (await error_of(stream))["code"] == "UNAUTHENTICATED"
         assert await stream.end() == "complete"
+
+
+async def test_what_is_asked_over_a_websocket_is_logged_and_counted(graph: Graph, port: int) -> None:
+    with capture_logs() as logs:
+        async with connect_socket(port, key=graph.key) as socket:
+            await socket.subscribe("1", EVENTS)
+            await socket.subscribe("2", "query Nothing { nothing }")
+            assert (await socket.receive())["type"] == "error"
+            metrics = graph.runtime.observer.metrics.render()[0].decode()
+            assert "sentry_graph_streams_open 1.0" in metrics
+        await until(lambda: len([line for line in logs if line["event"] == "operation"]) == 2)
+    lines = [line for line in logs if line["event"] == "operation"]
+    assert [line.get("operation") for line in lines] == [None, "subscription Events"]
+    assert lines[0]["codes"] == ("GRAPHQL_VALIDATION_FAILED",)
+    metrics = graph.runtime.observer.metrics.render()[0].decode()
+    assert 'sentry_graph_graphql_requests_total{outcome="OK",type="subscription"} 1.0' in metrics
+    assert 'outcome="GRAPHQL_VALIDATION_FAILED",type="unknown"} 1.0' in metrics
 
 
 async def test_nothing_is_left_behind(graph: Graph, port: int) -> None:
