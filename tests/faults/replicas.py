@@ -140,6 +140,7 @@ async def prepare(database_url: str, folder: Path, sandbox: Sandbox) -> Service:
     keyring_file = folder / "keyring.json"
     Keyring.init(keyring_file)
     common: dict[str, Any] = {"database_url": database_url, "keyring_file": keyring_file, "shutdown_seconds": 10}
+    common["repair_seconds"] = 0  # calls by the service itself would be counted with those that a test makes
     runtime = Runtime.build(Settings(**common, egress_allow=(sandbox.url,)))
     async with runtime.started():
         await runtime.services.tenants.create_tenant("Acme", tenant_id=TENANT)
