@@ -3,6 +3,7 @@
 A replay is a delivery of its own, of the same event: receivers know it by the same ``webhook-id``.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ MOST_REPLAYED = 10_000
 """Deliveries that one call makes again."""
 
 _AT_ONCE = 200
+_PAUSE_SECONDS = 0.05  # in which others write: SQLite has one writer at a time, and webhooks do not wait long
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,7 @@ class Deliveries:
             has_more = len(found) == _AT_ONCE
             if not has_more or count >= self._most:
                 return Replay(count, last, has_more)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _check_events(self, caller: Caller, ids: Collection[str]) -> None:
         seen = await self._endpoints.find_seen(caller)
