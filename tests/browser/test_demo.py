@@ -18,7 +18,7 @@ from playwright.async_api import Page
 from service.settings import PREFIX
 from tests.browser.graphiql import RESULT, RUN, click_run, run_first_query, turn_to
 from tests.browser.watch import Watch, wait_for
-from tests.serving import free_port
+from tests.serving import NO_TLS, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -50,7 +50,7 @@ async def run_demo(folder: Path, port: int) -> AsyncIterator[Process]:
         stderr=DEVNULL,
     )
     try:
-        async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(30):
+        async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as http, asyncio.timeout(30):
             while True:
                 try:
                     await http.get(f"http://127.0.0.1:{port}/health")
