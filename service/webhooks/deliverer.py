@@ -133,9 +133,11 @@ class Deliverer:
         wanted = self._allot([queue for queue in queues if queue.is_enabled and queue.due])
         for claim in await self._claims.claim(wanted) if wanted else ():
             self._begin(claim)
-        buried = [await self._claims.bury(queue.endpoint_id) for queue in queues if not queue.is_enabled]
+        disabled = [queue.endpoint_id for queue in queues if not queue.is_enabled]
+        if disabled:  # some of one at a time: what is due elsewhere waits meanwhile
+            await self._claims.bury(random.choice(disabled))  # noqa: S311 - a lot
         waits = [queue.wait for queue in queues if queue.is_enabled and not queue.due]
-        return min([*waits, _AGAIN_SECONDS if any(buried) else _LOOK_SECONDS])
+        return min([*waits, _AGAIN_SECONDS if disabled else _LOOK_SECONDS])
 
     def _allot(self, due: Sequence[Queue]) -> dict[str, int]:
         """How many deliveries of each endpoint there is place for. Who comes first is drawn by lot."""

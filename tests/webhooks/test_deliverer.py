@@ -21,6 +21,7 @@ from service.webhooks.settling import Fate
 from tests.connections.factory import add_connection, add_tenant
 from tests.faults.replicas import until
 from tests.sentry.upstream import Request, Upstream, answer, serve
+from tests.statements import statements
 from tests.webhooks.delivering import HOOK, Post
 
 OK = answer(b"thanks", headers={"Connection": "close"})
@@ -208,6 +209,26 @@ async def test_the_queue_of_a_disabled_endpoint_is_given_up(post: Post) -> None:
 
     async with post.worker():
         await until(is_given_up)
+
+
+async def test_who_looks_for_what_is_due_buries_little_on_the_way(sqlite_post: Post) -> None:
+    """However many endpoints a tenant has disabled, with long queues: whatever is due elsewhere waits meanwhile."""
+    post = sqlite_post
+    for _ in range(4):
+        await post.add()
+    await post.append()
+    async with post.database.session() as session:
+        await session.exec(update(EndpointRecord).values(status=EndpointStatus.DISABLED))
+        await session.commit()
+
+    async def is_given_up() -> bool:
+        return {delivery.status for delivery in await post.read()} == {DeliveryStatus.DEAD}
+
+    with statements() as sent:
+        async with post.worker():
+            await until(is_given_up)
+    looks = "\n".join(sent).split("WITH RECURSIVE queues")[1:]
+    assert max(look.count("UPDATE webhook_deliveries") for look in looks) == 1
 
 
 async def test_a_secret_that_no_key_opens_is_told_in_the_log(post: Post) -> None:
