@@ -136,9 +136,7 @@ class Socket:
 
 
 @asynccontextmanager
-async def open_socket(
-    port: int, *, protocols: tuple[str, ...] = (PROTOCOL,), **headers: str
-) -> AsyncIterator[Socket]:
+async def open_socket(port: int, *, protocols: tuple[str, ...] = (PROTOCOL,), **headers: str) -> AsyncIterator[Socket]:
     """A socket that is not initialised yet."""
     async with connect(
         f"ws://127.0.0.1:{port}/graphql",

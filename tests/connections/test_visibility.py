@@ -157,6 +157,7 @@ def test_every_query_of_a_caller_carries_the_predicate(module):
         arguments = {argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]}
         queries = [call for call in statements(function) if getattr(call.func, "id", None) in {"select", "update"}]
         if "caller" in arguments and queries:
-            assert names_in(function) & {"visible", "_visible", "_row", "_change", "_get_connection"}, f"{module}:{function.name}"
+            held = {"visible", "_visible", "_row", "_change", "_get_connection"}
+            assert names_in(function) & held, f"{module}:{function.name}"
             checked += 1
     assert checked >= 2
