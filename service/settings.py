@@ -162,7 +162,11 @@ class Settings(BaseSettings):
         "came; 0 never.",
     )
     subscriptions: int = Field(
-        default=2000, ge=0, le=100_000, description="Subscriptions open at once in a process at most; 0 offers none."
+        default=2000,
+        ge=0,
+        le=100_000,
+        description="Subscriptions open at once in a process at most; 0 offers none. The last eighth of them is for "
+        "tenants that hold less than half.",
     )
     subscription_buffer: int = Field(
         default=256,

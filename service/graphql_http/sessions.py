@@ -19,6 +19,19 @@ from service.tenants.caller import Caller, KnowsCallers
 _log = structlog.get_logger(__name__)
 
 
+def has_room(mine: int, total: int, limit: int) -> bool:
+    """Whether whoever holds ``mine`` of ``total`` places may take another one.
+
+    The last eighth of them is for those who hold less than half, so that nobody can take them all.
+    """
+    return total < limit and (total < limit - limit // 8 or mine < limit // 2)
+
+
+def find_tenant(caller: Caller | None) -> str | None:
+    """Whose place a caller takes; all that are not known yet are as one."""
+    return None if caller is None else caller.tenant_id
+
+
 class Session(Protocol):
     """A connection that stays open. Its caller is None until it is known."""
 
@@ -110,10 +123,11 @@ class Sessions:
                 self._looking.cancel()
                 self._looking = None
 
-    def require_room(self) -> None:
-        """Raise :class:`TooManySubscriptions` where no further session may be opened."""
-        if len(self._open) >= self._limit:
-            raise TooManySubscriptions(f"There are {len(self._open)} clients connected here already.")
+    def require_room(self, caller: Caller | None, *, but: Session | None = None) -> None:
+        """Raise :class:`TooManySubscriptions` where a caller (None: not known yet) has no room; ``but`` has its own."""
+        others = [find_tenant(session.caller) for session in self._open if session is not but]
+        if not has_room(others.count(find_tenant(caller)), len(others), self._limit):
+            raise TooManySubscriptions(f"There are {len(others)} clients connected here already.")
 
     def stop(self) -> None:
         """End all of them: the process stops."""

@@ -4,6 +4,7 @@ https://spec.graphql.org/draft/#sec-Subscription
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -25,6 +26,7 @@ from service.graphql_http.responses import (
     format_problem,
     is_about_input,
 )
+from service.graphql_http.sessions import has_room
 from service.tasks import Coalescer
 
 _REMEMBERED_BYTES = 4 * 2**20
@@ -66,12 +68,12 @@ class Subscriptions(Generic[ContextT]):
         self._recent: LRUCache[tuple[_Group, str], Payload] = LRUCache(
             _REMEMBERED_BYTES, getsizeof=lambda payload: len(payload.json) + 500
         )
-        self._count = 0
+        self._counts: Counter[str] = Counter()
 
     @property
     def count(self) -> int:
         """How many are open."""
-        return self._count
+        return self._counts.total()
 
     async def open(self, prepared: Prepared) -> "Subscription":
         """Open a subscription, which must be closed.
@@ -81,16 +83,17 @@ class Subscriptions(Generic[ContextT]):
         """
         if not self._limit:
             raise OperationRefused(SubscriptionsOff("Subscriptions are off."))
-        if self._count >= self._limit:
-            raise TooManySubscriptions(f"There are {self._count} subscriptions open here already.")
-        self._count += 1
+        tenant_id = prepared.caller.tenant_id
+        if not has_room(self._counts[tenant_id], self.count, self._limit):
+            raise TooManySubscriptions(f"There are {self.count} subscriptions open here already.")
+        self._counts[tenant_id] += 1
         try:
             graph = self._graph
             context = graph.get_context(prepared.caller, prepared.request)
             executor = graph.runner.build(prepared.document, prepared.operation, prepared.request, context)
             source = await self._open_source(executor)
         except BaseException:
-            self._count -= 1
+            self._leave(tenant_id)
             raise
         executor.context_value = None  # each event has a context of its own
         key = _find_key(prepared)
@@ -100,10 +103,15 @@ class Subscriptions(Generic[ContextT]):
 
     def close(self, key: tuple[object, ...], group: _Group) -> None:
         """Count one less."""
-        self._count -= 1
+        self._leave(group.prepared.caller.tenant_id)
         group.members -= 1
         if not group.members:
             del self._groups[key]
+
+    def _leave(self, tenant_id: str) -> None:
+        self._counts[tenant_id] -= 1
+        if not self._counts[tenant_id]:
+            del self._counts[tenant_id]
 
     async def resolve(self, group: _Group, event: object) -> Payload:
         """The result of an event."""

@@ -73,7 +73,7 @@ class SocketEndpoint(Generic[ContextT]):
         socket = WebSocket(scope, receive, send)
         try:
             check_origin(socket.headers, self._origins)
-            self.sessions.require_room()
+            self.sessions.require_room(None)
         except ServiceError as error:
             await socket.send_denial_response(JSONResponse({"errors": format_problem(error)}, error.status))
             return
@@ -200,7 +200,9 @@ class _Session(Generic[ContextT]):
         if isinstance(given, str):
             self.authorization = given
         try:
-            self.caller = await self._endpoint.authenticator.authenticate(self.authorization)
+            caller = await self._endpoint.authenticator.authenticate(self.authorization)
+            self._endpoint.sessions.require_room(caller, but=self)
+            self.caller = caller
         except Unauthenticated:
             raise SocketClosed(4403, "Forbidden") from None
         except ServiceError as error:  # it cannot be known now
