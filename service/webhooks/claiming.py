@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import and_, bindparam, func, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -25,12 +26,13 @@ from service.events.models import (
     EndpointStatus,
     EventRecord,
 )
+from service.webhooks.message import ConnectionNames
 
 _BURIED_AT_ONCE = 1000
 _COUNTED = 100_000
 
 # The endpoints that anything is pending for, from one to the next by the index of what is pending: as many steps as
-# there are endpoints, however long their queues are.
+# there are endpoints, however long their queues are. The order has PostgreSQL use that index, whatever it believes.
 _QUEUES = (
     text(
         """
@@ -46,7 +48,8 @@ _QUEUES = (
              WHERE status = 'pending' AND endpoint_id = endpoint.id) AS next_at,
             (SELECT count(*) FROM (
                 SELECT 1 FROM webhook_deliveries
-                WHERE status = 'pending' AND endpoint_id = endpoint.id AND next_at <= :clock LIMIT :most
+                WHERE status = 'pending' AND endpoint_id = endpoint.id AND next_at <= :clock
+                ORDER BY next_at LIMIT :most
             ) AS counted) AS due
         FROM queues JOIN webhook_endpoints AS endpoint ON endpoint.id = queues.endpoint_id
         """
@@ -75,14 +78,14 @@ class Queue:
 class Claim:
     """The right, and the duty, to make one attempt. ``clock`` is when it was claimed, by the database.
 
-    ``connection`` is the event's; None where it has none, or it is gone.
+    ``names`` are those of the event's connection; None where it has none, or it is gone.
     """
 
     delivery_id: str
     attempt: int
     event: EventRecord
     endpoint: EndpointRecord
-    connection: ConnectionRecord | None
+    names: ConnectionNames | None
     clock: datetime
 
 
@@ -130,16 +133,26 @@ class Claims:
 
         async def work(session: AsyncSession) -> list[Claim]:
             clock = await self._database.read_clock(session)
+            connection = await session.connection()
             attempts: dict[str, int] = {}
-            for endpoint_id, limit in sorted(wanted.items()):
-                found = await session.exec(_claim(endpoint_id, limit, clock, clock + self._lease))
-                attempts |= dict(list(found))
+            for endpoint_id, most in sorted(wanted.items()):
+                values = {"of_endpoint": endpoint_id, "most": most, "clock": clock, "until": clock + self._lease}
+                found = await connection.execute(_CLAIM, values)
+                attempts.update({row.id: row.attempts for row in found})
             if not attempts:
                 return []
-            loaded = await session.exec(_LOAD.where(col(DeliveryRecord.id).in_(attempts)))
+            statement = _LOAD.where(col(DeliveryRecord.id).in_(attempts))
+            loaded = await session.exec(statement)  # type: ignore[call-overload]  # SQLModel's has four at most
             return [
-                Claim(delivery_id, attempts[delivery_id], event, endpoint, connection, clock)
-                for delivery_id, event, endpoint, connection in loaded
+                Claim(
+                    delivery_id,
+                    attempts[delivery_id],
+                    event,
+                    endpoint,
+                    None if external_id is None else ConnectionNames(external_id, customer_id),
+                    clock,
+                )
+                for delivery_id, event, endpoint, external_id, customer_id in loaded
             ]
 
         return await self._database.run_transaction(work)
@@ -177,7 +190,13 @@ class Claims:
 
 
 _LOAD = (
-    select(DeliveryRecord.id, EventRecord, EndpointRecord, ConnectionRecord)
+    sqlalchemy.select(
+        col(DeliveryRecord.id),
+        EventRecord,
+        EndpointRecord,
+        col(ConnectionRecord.external_id),
+        col(ConnectionRecord.customer_id),
+    )
     .join(EventRecord, col(EventRecord.id) == DeliveryRecord.event_id)
     .join(EndpointRecord, col(EndpointRecord.id) == DeliveryRecord.endpoint_id)
     .join(
@@ -192,7 +211,7 @@ _LOAD = (
 )
 
 
-def _is_enabled(endpoint_id: str) -> Any:
+def _is_enabled(endpoint_id: Any) -> Any:
     return (
         select(EndpointRecord.id)
         .where(EndpointRecord.id == endpoint_id, EndpointRecord.status == EndpointStatus.ENABLED)
@@ -200,24 +219,22 @@ def _is_enabled(endpoint_id: str) -> Any:
     )
 
 
-def _claim(endpoint_id: str, limit: int, clock: datetime, until: datetime) -> Any:
-    """Statement that claims what is due, past what others are claiming. Gives ids with the attempts' numbers."""
-    due = (
-        select(DeliveryRecord.id)
-        .where(
-            IS_PENDING,
-            col(DeliveryRecord.endpoint_id) == endpoint_id,
-            col(DeliveryRecord.next_at) <= clock,
-            _is_enabled(endpoint_id),
-        )
-        .order_by(col(DeliveryRecord.next_at), col(DeliveryRecord.id))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")  # computed once, which a database does not promise of a subquery
+_DUE = (
+    select(DeliveryRecord.id)
+    .where(
+        IS_PENDING,
+        col(DeliveryRecord.endpoint_id) == bindparam("of_endpoint"),
+        col(DeliveryRecord.next_at) <= bindparam("clock"),
+        _is_enabled(bindparam("of_endpoint")),
     )
-    return (
-        update(DeliveryRecord)
-        .where(col(DeliveryRecord.id).in_(select(due.c.id)))
-        .values(attempts=DeliveryRecord.attempts + 1, next_at=until, lease_until=until)
-        .returning(col(DeliveryRecord.id), col(DeliveryRecord.attempts))
-    )
+    .order_by(col(DeliveryRecord.next_at))
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)  # past what others are claiming
+    .cte("due")  # computed once, which a database does not promise of a subquery
+)
+_CLAIM = (
+    update(DeliveryRecord)
+    .where(col(DeliveryRecord.id).in_(select(_DUE.c.id)))
+    .values(attempts=DeliveryRecord.attempts + 1, next_at=bindparam("until"), lease_until=bindparam("until"))
+    .returning(col(DeliveryRecord.id), col(DeliveryRecord.attempts))
+)

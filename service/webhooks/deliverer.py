@@ -36,13 +36,13 @@ AT_ONCE = 256
 """What a process sends at once."""
 
 _LOOK_SECONDS = 5.0
-_REST_SECONDS = 0.02  # between two looks, so that what comes meanwhile is claimed together
+_REST_SECONDS = 0.02  # between two looks, and two times of writing down, so that what comes meanwhile goes together
 _AGAIN_SECONDS = 1.0  # after a look that failed
 _SETTLE_SECONDS = 60.0  # for an outcome to be written, while the database is away
 _GRACE_SECONDS = 5.0  # for what is being sent when the process ends
 
 _OF_TENANT = 128
-_OF_ENDPOINT = 16  # for one that has shown that it works; each failure leaves one, each success gives one more
+_OF_ENDPOINT = 32  # for one that has shown that it works; each failure leaves one, each success gives one more
 _OF_UNKNOWN = 4
 _OF_FAILING = 1
 _REMEMBERED = 10_000  # endpoints
@@ -206,7 +206,7 @@ class Deliverer:
             message = build_message(
                 claim.event,
                 claim.endpoint.payload,
-                claim.connection,
+                claim.names,
                 signing=open_secrets(self._vault, claim.endpoint, claim.clock),
                 attempt=claim.attempt,
                 timestamp=int(claim.clock.timestamp()),
@@ -224,6 +224,7 @@ class Deliverer:
 
     async def _settle(self, attempt: Attempt) -> Fate:
         """Insist for a while: what is not written down is sent again once the claim is over."""
+        await asyncio.sleep(_REST_SECONDS - time.monotonic() % _REST_SECONDS)  # all that end in such a span together
         ends = time.monotonic() + _SETTLE_SECONDS
         while True:
             try:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from service.connections.models import ConnectionRecord
 from service.events.models import EndpointPayload, EventRecord
 from service.webhooks.standard import build_headers
 
@@ -24,6 +23,14 @@ _DECODE_RAW = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionNames:
+    """What the tenant calls a connection."""
+
+    external_id: str
+    customer_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One attempt to deliver an event: headers by name, and the body that they sign."""
 
@@ -34,18 +41,18 @@ class Message:
 def build_message(
     event: EventRecord,
     payload: EndpointPayload,
-    connection: ConnectionRecord | None,
+    names: ConnectionNames | None,
     *,
     signing: Sequence[str],
     attempt: int,
     timestamp: int,
 ) -> Message:
-    """The message for an endpoint. ``connection`` is the event's, None where it has none or it is gone.
+    """The message for an endpoint. ``names`` are those of the event's connection, None where it has none or is gone.
 
     ``signing`` are the secrets that sign, ``timestamp`` is when this attempt is made, in epoch seconds.
     """
     is_raw = payload is EndpointPayload.SENTRY and event.body is not None
-    body = event.body if is_raw and event.body is not None else build_envelope(event, connection)
+    body = event.body if is_raw and event.body is not None else build_envelope(event, names)
     headers = _build_sentry_headers(event) if is_raw else {"Content-Type": _JSON}
     headers["Sentry-Graph-Attempt"] = str(attempt)
     if event.connection_id is not None:
@@ -55,7 +62,7 @@ def build_message(
     return Message(headers | build_headers(signing, event.id, timestamp, body), body)
 
 
-def build_envelope(event: EventRecord, connection: ConnectionRecord | None) -> bytes:
+def build_envelope(event: EventRecord, names: ConnectionNames | None) -> bytes:
     """An event as JSON. ``data`` is the webhook's body byte by byte, or what our own event tells.
 
     A body that is no JSON is there as a text: what Sentry sends some day must not keep an event from being delivered.
@@ -68,7 +75,7 @@ def build_envelope(event: EventRecord, connection: ConnectionRecord | None) -> b
             "synthetic": event.is_synthetic,
             "repeatOf": event.repeat_of,
             "sequence": event.sequence,
-            "connection": _describe_connection(event, connection),
+            "connection": _describe_connection(event, names),
             "issueId": event.issue_id,
             "projectSlug": event.project_slug,
             "environment": event.environment,
@@ -78,13 +85,13 @@ def build_envelope(event: EventRecord, connection: ConnectionRecord | None) -> b
     )
 
 
-def _describe_connection(event: EventRecord, connection: ConnectionRecord | None) -> dict[str, str | None] | None:
+def _describe_connection(event: EventRecord, names: ConnectionNames | None) -> dict[str, str | None] | None:
     if event.connection_id is None:
         return None
     return {
         "id": event.connection_id,
-        "externalId": connection.external_id if connection else None,
-        "customerId": connection.customer_id if connection else None,
+        "externalId": names.external_id if names else None,
+        "customerId": names.customer_id if names else None,
     }
 
 

@@ -2,17 +2,18 @@
 
 import enum
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import bindparam, insert, update
-from sqlmodel import col, select
+from sqlalchemy import bindparam, insert, select, update
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from service.db import Database, read_clock
+from service.columns import now
+from service.db import Database
 from service.events.append import NewEvent, append_events
 from service.events.models import (
     IS_PENDING,
@@ -42,6 +43,11 @@ class Attempt:
     claim: Claim
     answer: Answer
     milliseconds: int
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended, on the database's clock."""
+        return self.claim.clock + timedelta(milliseconds=self.milliseconds)
 
 
 class Fate(enum.StrEnum):
@@ -88,12 +94,11 @@ _STATUSES = {
 
 async def _settle(session: AsyncSession, attempts: Sequence[Attempt]) -> list[Fate]:
     held = await _lock(session, attempts)
-    clock = await read_clock(session)
     fates: list[Fate] = []
     rows, log, mine = [], [], []
     for attempt in attempts:
         claim = attempt.claim
-        if held.get(claim.delivery_id) != claim.attempt:
+        if claim.delivery_id not in held or held[claim.delivery_id].attempts != claim.attempt:
             fates.append(Fate.LOST)
             continue
         fate, wait = _judge(attempt)
@@ -103,8 +108,8 @@ async def _settle(session: AsyncSession, attempts: Sequence[Attempt]) -> list[Fa
             {
                 "delivery_id": claim.delivery_id,
                 "fate": _STATUSES[fate],
-                "next": None if wait is None else clock + wait,
-                "finished": clock if wait is None else None,
+                "next": None if wait is None else attempt.ended_at + wait,
+                "finished": attempt.ended_at if wait is None else None,
             }
         )
         log.append(_describe(attempt))
@@ -112,7 +117,7 @@ async def _settle(session: AsyncSession, attempts: Sequence[Attempt]) -> list[Fa
         connection = await session.connection()
         await connection.execute(_SETTLE, rows)
         await connection.execute(insert(AttemptRecord), log)
-        await _judge_endpoints(session, mine, clock)
+        await _judge_endpoints(session, mine, {held[attempt.claim.delivery_id].standing for attempt in mine})
     return fates
 
 
@@ -143,48 +148,87 @@ def _describe(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-async def _lock(session: AsyncSession, attempts: Sequence[Attempt]) -> dict[str, int]:
-    """The deliveries that are claimed still, with the number of the attempt."""
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How an endpoint stands: since when it fails, and why it failed last."""
+
+    endpoint_id: str
+    failing_since: datetime | None
+    problem: str | None
+
+    def after(self, attempt: Attempt) -> "_Standing":
+        """After one more attempt."""
+        answer = attempt.answer
+        if answer.is_success:
+            return replace(self, failing_since=None, problem=None)
+        if answer.problem in OURS:
+            return self
+        return replace(self, failing_since=self.failing_since or attempt.ended_at, problem=answer.word)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A delivery that is claimed still, with the number of the attempt."""
+
+    attempts: int
+    standing: _Standing
+
+
+async def _lock(session: AsyncSession, attempts: Sequence[Attempt]) -> dict[str, _Held]:
+    """The deliveries that are claimed still, by id."""
     statement = (
-        select(DeliveryRecord.id, DeliveryRecord.attempts)
+        select(
+            col(DeliveryRecord.id),
+            col(DeliveryRecord.attempts),
+            col(EndpointRecord.id),
+            col(EndpointRecord.failing_since),
+            col(EndpointRecord.problem),
+        )
+        .join(EndpointRecord, col(EndpointRecord.id) == DeliveryRecord.endpoint_id)
         .where(
             IS_PENDING,
             col(DeliveryRecord.id).in_({attempt.claim.delivery_id for attempt in attempts}),
             col(DeliveryRecord.lease_until).is_not(None),
         )
         .order_by(col(DeliveryRecord.id))
-        .with_for_update()
+        .with_for_update(of=DeliveryRecord)
     )
-    return dict(list(await session.exec(statement)))
+    found = await (await session.connection()).execute(statement)
+    return {
+        delivery_id: _Held(number, _Standing(endpoint_id, failing_since, problem))
+        for delivery_id, number, endpoint_id, failing_since, problem in found
+    }
 
 
-async def _judge_endpoints(session: AsyncSession, attempts: Sequence[Attempt], clock: datetime) -> None:
-    """Note since when endpoints fail, and disable those that are to be."""
-    ids = {attempt.claim.endpoint.id for attempt in attempts}
-    statement = select(EndpointRecord).where(col(EndpointRecord.id).in_(ids)).order_by(col(EndpointRecord.id))
-    endpoints = {endpoint.id: endpoint for endpoint in await session.exec(statement)}
+async def _judge_endpoints(session: AsyncSession, attempts: Sequence[Attempt], before: Iterable[_Standing]) -> None:
+    """Note since when endpoints fail, where that changes, and disable those that are to be."""
+    known = {standing.endpoint_id: standing for standing in before}
+    after = dict(known)
     reasons: dict[str, str] = {}
     for attempt in attempts:
-        endpoint, answer = endpoints[attempt.claim.endpoint.id], attempt.answer
-        if answer.is_success:
-            endpoint.failing_since = endpoint.problem = None
-        elif answer.problem not in OURS:
-            endpoint.failing_since = endpoint.failing_since or clock
-            endpoint.problem = answer.word
-        if answer.status == GONE:
-            reasons[endpoint.id] = "gone"
-        elif has_failed_too_long(endpoint.failing_since, clock):
-            reasons[endpoint.id] = "failing"
-    events = [await _disable(session, endpoints[each], reason, clock) for each, reason in sorted(reasons.items())]
+        endpoint_id = attempt.claim.endpoint.id
+        after[endpoint_id] = after[endpoint_id].after(attempt)
+        if attempt.answer.status == GONE:
+            reasons[endpoint_id] = "gone"
+        elif has_failed_too_long(after[endpoint_id].failing_since, attempt.ended_at):
+            reasons[endpoint_id] = "failing"
+    events = []
+    for endpoint_id in sorted(known):
+        if after[endpoint_id] == known[endpoint_id] and endpoint_id not in reasons:
+            continue
+        endpoint = await session.get_one(EndpointRecord, endpoint_id)
+        endpoint.failing_since, endpoint.problem = after[endpoint_id].failing_since, after[endpoint_id].problem
+        if endpoint_id in reasons:
+            events.append(await _disable(session, endpoint, reasons[endpoint_id]))
     await append_events(session, [event for event in events if event is not None])
 
 
-async def _disable(session: AsyncSession, endpoint: EndpointRecord, reason: str, clock: datetime) -> NewEvent | None:
+async def _disable(session: AsyncSession, endpoint: EndpointRecord, reason: str) -> NewEvent | None:
     """Disable an endpoint; the event that tells of it, None where it is disabled already."""
     changed = await session.exec(
         update(EndpointRecord)
         .where(col(EndpointRecord.id) == endpoint.id, col(EndpointRecord.status) == EndpointStatus.ENABLED)
-        .values(status=EndpointStatus.DISABLED, disabled_reason=reason, updated_at=clock)
+        .values(status=EndpointStatus.DISABLED, disabled_reason=reason, updated_at=now())
     )
     if not changed.rowcount:
         return None

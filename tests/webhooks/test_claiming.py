@@ -5,14 +5,17 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import col, update
 
+from service.columns import now
 from service.connections.store import ConnectionStore
 from service.connections.vault import Vault
 from service.db import Database
 from service.events.models import DeliveryStatus, EndpointRecord, EndpointStatus
-from service.webhooks.claiming import Claims
-from tests.connections.factory import add_connection
+from service.webhooks.claiming import _QUEUES, Claims
+from service.webhooks.message import ConnectionNames
+from tests.connections.factory import add_connection, add_tenant
 from tests.scale import scaled
 from tests.statements import statements
 from tests.webhooks.delivering import Post
@@ -43,7 +46,7 @@ async def test_what_is_due_is_claimed_once_with_all_that_it_needs(
     [claim] = await claims.claim({endpoint.id: 5})
 
     assert (claim.attempt, claim.event.id, claim.event.body) == (1, event.id, event.body)
-    assert (claim.endpoint.id, claim.connection and claim.connection.external_id) == (endpoint.id, "customer-7")
+    assert (claim.endpoint.id, claim.names) == (endpoint.id, ConnectionNames("customer-7", None))
     assert await claims.claim({endpoint.id: 5}) == []
     [delivery] = await post.read()
     assert (delivery.status, delivery.attempts) == (DeliveryStatus.PENDING, 1)
@@ -59,7 +62,7 @@ async def test_a_claim_that_nobody_settled_ends_with_its_lease(post: Post, claim
     await post.pass_time(timedelta(seconds=5))
     [claim] = await claims.claim({endpoint.id: 5})
     assert claim.attempt == 2
-    assert claim.connection is None
+    assert claim.names is None
 
 
 async def test_no_more_than_wanted_the_longest_due_first(post: Post, claims: Claims) -> None:
@@ -173,3 +176,27 @@ async def test_no_look_reads_more_than_it_has_to(sqlite_post: Post) -> None:
         about = [line for line in plan if "webhook_deliveries" in line]
         assert about, plan
         assert all("ix_webhook_deliveries_pending" in line or "autoindex_webhook_deliveries" in line for line in about)
+
+
+async def test_postgresql_goes_by_the_index_however_few_endpoints_have_how_long_queues(
+    postgres_url: str, vault: Vault
+) -> None:
+    """To its planner a queue of thousands looks as if any row would do."""
+    database = Database(postgres_url)
+    post = Post(database, vault, await add_tenant(database, "ten_1"))
+    for _ in range(3):
+        await post.add()
+    await post.append()
+    copies = """INSERT INTO webhook_deliveries
+        (id, tenant_id, endpoint_id, event_id, status, attempts, next_at, created_at)
+        SELECT id || number, tenant_id, endpoint_id, event_id, status, attempts, next_at, created_at
+        FROM (SELECT * FROM webhook_deliveries LIMIT 1) AS first, generate_series(1, 20000) AS number"""
+    async with database.session() as session:
+        connection = await session.connection()
+        await connection.execute(text(copies))
+        await connection.execute(text("ANALYZE webhook_deliveries"))
+        plan = await connection.execute(text(f"EXPLAIN {_QUEUES.element}"), {"clock": now(), "most": 32})
+        lines = [line for (line,) in plan]
+    await database.dispose()
+    assert any("ix_webhook_deliveries_pending" in line for line in lines)
+    assert not any("Seq Scan on webhook_deliveries" in line for line in lines)

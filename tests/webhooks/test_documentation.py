@@ -18,7 +18,7 @@ from service.webhooks.message import build_envelope
 from service.webhooks.schedule import FAILING_FOR, WAITS
 from service.webhooks.sending import DEADLINE
 from service.webhooks.standard import build_headers, new_secret
-from tests.webhooks.test_message import CONNECTION, event
+from tests.webhooks.test_message import NAMES, event
 
 TEXT = (Path(__file__).parents[2] / "docs/events.md").read_text()
 FORWARD = TEXT[TEXT.index("## Forward") : TEXT.index("## Subscribe")]
@@ -50,7 +50,7 @@ def test_the_mutations_in_the_text_take_what_is_said() -> None:
 def test_the_body_has_the_fields_that_are_said() -> None:
     [text] = blocks("json")
     said = json.loads(text)
-    sent = json.loads(build_envelope(event(), CONNECTION))
+    sent = json.loads(build_envelope(event(), NAMES))
     assert list(said) == list(sent)
     assert list(said["connection"]) == list(sent["connection"])
 
@@ -70,7 +70,7 @@ def test_the_receiver_takes_what_we_sign(monkeypatch: pytest.MonkeyPatch, capsys
     secret = new_secret()
     monkeypatch.setenv("SECRET", secret)
     server = scope["HTTPServer"](("127.0.0.1", 0), scope["Receiver"])
-    body = build_envelope(event(), CONNECTION)
+    body = build_envelope(event(), NAMES)
     headers = build_headers([secret], "evt_1", int(time.time()), body)
     thread = threading.Thread(target=server.handle_request)
     thread.start()

@@ -1,7 +1,6 @@
 """What is sent: our envelope, or Sentry's body as it was."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,16 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.connections.link_rules import new_connection
 from service.events.models import EndpointPayload, EventRecord
-from service.tenants.caller import Caller, Role
-from service.webhooks.message import Message, build_envelope, build_message
+from service.webhooks.message import ConnectionNames, Message, build_envelope, build_message
 from service.webhooks.standard import new_secret, sign
-from tests.connections.factory import ACME
 
 SECRET = new_secret()
-CONNECTION = new_connection(Caller("ten_1", Role.ADMIN, "test"), replace(ACME, external_id="customer-7"))
-CONNECTION.customer_id = "acme"
+NAMES = ConnectionNames("customer-7", "acme")
 BODY = b'{ "action": "resolved",\n "data": {"issue": {"id": "42", "n": 1.50}} }'
 SENT = {
     "content-type": "application/json",
@@ -48,11 +43,11 @@ def event(**columns: Any) -> EventRecord:
 
 
 def build(record: EventRecord, payload: EndpointPayload = EndpointPayload.EVENT) -> Message:
-    return build_message(record, payload, CONNECTION, signing=[SECRET], attempt=3, timestamp=1714564999)
+    return build_message(record, payload, NAMES, signing=[SECRET], attempt=3, timestamp=1714564999)
 
 
 def test_the_envelope_says_what_is_known_around_the_body_as_it_came() -> None:
-    body = build_envelope(event(repeat_of="evt_0"), CONNECTION)
+    body = build_envelope(event(repeat_of="evt_0"), NAMES)
     assert BODY in body
     assert json.loads(body) == {
         "id": "evt_1",
@@ -72,7 +67,7 @@ def test_the_envelope_says_what_is_known_around_the_body_as_it_came() -> None:
 
 def test_an_event_of_ours_tells_what_it_tells() -> None:
     ours = event(type="connection.unlinked", body=None, headers={}, data={"reason": "uninstalled"}, sequence=5)
-    assert json.loads(build_envelope(ours, CONNECTION))["data"] == {"reason": "uninstalled"}
+    assert json.loads(build_envelope(ours, NAMES))["data"] == {"reason": "uninstalled"}
 
 
 def test_an_event_of_no_connection_and_one_whose_connection_is_gone() -> None:
@@ -83,7 +78,7 @@ def test_an_event_of_no_connection_and_one_whose_connection_is_gone() -> None:
 
 @given(body=st.binary(max_size=80) | st.text(max_size=40).map(str.encode) | st.just(b'{"a": "\xff"}'))
 def test_whatever_the_body_is_the_envelope_is_json(body: bytes) -> None:
-    found = json.loads(build_envelope(event(body=body), CONNECTION))["data"]
+    found = json.loads(build_envelope(event(body=body), NAMES))["data"]
     try:
         expected = json.loads(body.decode())
     except (ValueError, RecursionError):
@@ -140,7 +135,7 @@ def test_no_other_stored_header_goes_on(payload: EndpointPayload) -> None:
 
 def test_the_id_is_the_same_for_every_attempt() -> None:
     messages = [
-        build_message(event(), EndpointPayload.EVENT, CONNECTION, signing=[SECRET], attempt=attempt, timestamp=attempt)
+        build_message(event(), EndpointPayload.EVENT, NAMES, signing=[SECRET], attempt=attempt, timestamp=attempt)
         for attempt in (1, 2)
     ]
     assert {message.headers["webhook-id"] for message in messages} == {"evt_1"}
