@@ -111,7 +111,7 @@ class Metrics:
         )
         self._delivery_seconds = Histogram(
             f"{_PREFIX}_webhook_delivery_seconds",
-            "Seconds from an event to the attempt that delivered it.",
+            "Seconds from an event, or a replay of it, to the attempt that delivered it.",
             registry=self.registry,
             buckets=_DELIVERY_SECONDS,
         )
@@ -179,7 +179,7 @@ class Metrics:
             self._repaired.labels(type_).inc()
 
     def count_delivery(self, outcome: str, seconds: float) -> None:
-        """An attempt to deliver an event has ended, so many seconds after the event."""
+        """An attempt to deliver an event has ended, so many seconds after the event or its replay."""
         self._deliveries.labels(outcome).inc()
         if outcome == "delivered":
             self._delivery_seconds.observe(seconds)

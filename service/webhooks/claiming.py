@@ -78,6 +78,8 @@ class Queue:
 class Claim:
     """The right, and the duty, to make one attempt. ``clock`` is when it was claimed, by the database.
 
+    ``planned_at`` is when the delivery was: with the event, or by a replay.
+
     ``names`` are those of the event's connection; None where it has none, or it is gone.
     """
 
@@ -86,6 +88,7 @@ class Claim:
     event: EventRecord
     endpoint: EndpointRecord
     names: ConnectionNames | None
+    planned_at: datetime
     clock: datetime
 
 
@@ -134,22 +137,23 @@ class Claims:
         async def work(session: AsyncSession) -> list[Claim]:
             clock = await self._database.read_clock(session)
             connection = await session.connection()
-            attempts: dict[str, int] = {}
+            claimed: dict[str, sqlalchemy.Row[str, int, datetime]] = {}
             for endpoint_id, most in sorted(wanted.items()):
                 values = {"of_endpoint": endpoint_id, "most": most, "clock": clock, "until": clock + self._lease}
                 found = await connection.execute(_CLAIM, values)
-                attempts.update({row.id: row.attempts for row in found})
-            if not attempts:
+                claimed.update({row.id: row for row in found})
+            if not claimed:
                 return []
-            statement = _LOAD.where(col(DeliveryRecord.id).in_(attempts))
+            statement = _LOAD.where(col(DeliveryRecord.id).in_(claimed))
             loaded = await session.exec(statement)  # type: ignore[call-overload]  # SQLModel's has four at most
             return [
                 Claim(
                     delivery_id,
-                    attempts[delivery_id],
+                    claimed[delivery_id].attempts,
                     event,
                     endpoint,
                     None if external_id is None else ConnectionNames(external_id, customer_id),
+                    claimed[delivery_id].created_at,
                     clock,
                 )
                 for delivery_id, event, endpoint, external_id, customer_id in loaded
@@ -236,5 +240,5 @@ _CLAIM = (
     update(DeliveryRecord)
     .where(col(DeliveryRecord.id).in_(select(_DUE.c.id)))
     .values(attempts=DeliveryRecord.attempts + 1, next_at=bindparam("until"), lease_until=bindparam("until"))
-    .returning(col(DeliveryRecord.id), col(DeliveryRecord.attempts))
+    .returning(col(DeliveryRecord.id), col(DeliveryRecord.attempts), col(DeliveryRecord.created_at))
 )

@@ -36,7 +36,7 @@ AT_ONCE = 256
 """What a process sends at once."""
 
 _LOOK_SECONDS = 5.0
-_REST_SECONDS = 0.02  # between two looks, and two times of writing down, so that what comes meanwhile goes together
+_REST_SECONDS = 0.02  # between two looks, so that what comes meanwhile is claimed together
 _AGAIN_SECONDS = 1.0  # after a look that failed
 _SETTLE_SECONDS = 60.0  # for an outcome to be written, while the database is away
 _GRACE_SECONDS = 5.0  # for what is being sent when the process ends
@@ -54,7 +54,7 @@ class DeliveryObserver(Protocol):
     """Is told what happens. Its methods must not block."""
 
     def delivery(self, outcome: str, seconds: float) -> None:
-        """An attempt has ended: a word of :class:`Fate`, and the seconds since the event."""
+        """An attempt has ended: a word of :class:`Fate`, and the seconds since the delivery was planned."""
 
     def deliveries_pending(self, count: int) -> None:
         """So much is to be delivered, due or not; what is beyond 100 000 is not counted."""
@@ -186,8 +186,7 @@ class Deliverer:
         elif answer.problem not in OURS:
             self._trust[claim.endpoint.id] = _OF_FAILING
         fate = await self._settle(attempt)
-        waited = (claim.clock - claim.event.created_at).total_seconds()
-        self._observer.delivery(fate, max(waited, 0.0) + time.monotonic() - began)
+        self._observer.delivery(fate, (attempt.ended_at - claim.planned_at).total_seconds())
         if fate is not Fate.DELIVERED:
             _log.debug(  # each is in the delivery log
                 "delivery_failed",
@@ -224,7 +223,6 @@ class Deliverer:
 
     async def _settle(self, attempt: Attempt) -> Fate:
         """Insist for a while: what is not written down is sent again once the claim is over."""
-        await asyncio.sleep(_REST_SECONDS - time.monotonic() % _REST_SECONDS)  # all that end in such a span together
         ends = time.monotonic() + _SETTLE_SECONDS
         while True:
             try:

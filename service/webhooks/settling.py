@@ -32,6 +32,8 @@ from service.webhooks.schedule import has_failed_too_long, plan_attempt
 
 _log = structlog.get_logger(__name__)
 
+_EVERY = 0.02  # seconds: what ends within such a span is written down together
+
 ACTOR = "service"
 """Who the audit log says disabled an endpoint."""
 
@@ -66,7 +68,7 @@ class Settler:
     """Writes down what came of attempts: many together, as one transaction."""
 
     def __init__(self, database: Database) -> None:
-        self._writing: GroupCommit[Attempt, Fate] = GroupCommit(database, _settle)
+        self._writing: GroupCommit[Attempt, Fate] = GroupCommit(database, _settle, every=_EVERY)
 
     async def settle(self, attempt: Attempt) -> Fate:
         """Write an attempt down, and return once that is stored. Raises :class:`StorageUnavailable`.
