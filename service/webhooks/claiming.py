@@ -28,7 +28,7 @@ from service.events.models import (
 )
 from service.webhooks.message import ConnectionNames
 
-_BURIED_AT_ONCE = 1000
+_BURIED_AT_ONCE = 200  # in a step: SQLite has one writer at a time, and webhooks do not wait long
 _COUNTED = 100_000
 
 # The endpoints that anything is pending for, from one to the next by the index of what is pending: as many steps as

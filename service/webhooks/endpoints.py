@@ -4,6 +4,7 @@ To a caller that is narrowed to named connections only those endpoints are there
 it sees; it makes no others.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -34,7 +35,8 @@ from service.webhooks.standard import new_secret
 OVERLAP = timedelta(hours=24)
 """How long a secret that was replaced signs beside the new one."""
 
-_DELETED_AT_ONCE = 500
+_DELETED_AT_ONCE = 200
+_PAUSE_SECONDS = 0.05  # in which others write: SQLite has one writer at a time, and webhooks do not wait long
 _TEST_ACTOR = {"type": "application", "id": "sentry-graph", "name": "Sentry Graph"}
 
 Seen = frozenset[str] | None
@@ -151,15 +153,14 @@ class Endpoints:
         endpoint = await self._change(caller, endpoint_id, disable, "delete")
         some = select(DeliveryRecord.id).where(DeliveryRecord.endpoint_id == endpoint.id).limit(_DELETED_AT_ONCE)
 
-        async def shorten(session: AsyncSession) -> bool:
+        async def shorten(session: AsyncSession) -> int:
             deleted = await session.exec(delete(DeliveryRecord).where(col(DeliveryRecord.id).in_(some)))
-            if deleted.rowcount == _DELETED_AT_ONCE:
-                return True
-            await session.exec(delete(EndpointRecord).where(col(EndpointRecord.id) == endpoint.id))
-            return False
+            if deleted.rowcount < _DELETED_AT_ONCE:
+                await session.exec(delete(EndpointRecord).where(col(EndpointRecord.id) == endpoint.id))
+            return deleted.rowcount
 
-        while await self._database.run_transaction(shorten):
-            pass
+        while await self._database.run_transaction(shorten) == _DELETED_AT_ONCE:
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def test(self, caller: Caller, endpoint_id: str) -> DeliveryRecord:
         """Send an event of the type ``webhook_endpoint.test`` to an endpoint, and to no other; its delivery.

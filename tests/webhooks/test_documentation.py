@@ -1,14 +1,9 @@
-"""What docs/events.md says of forwarding: its operations are the graph's, and its receiver verifies."""
+"""What docs/events.md says of forwarding: its operations are the graph's, and its figures ours."""
 
 import json
 import re
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
-import httpx
-import pytest
 from graphql import get_named_type, parse, validate
 
 from service.schema.build import build_schema
@@ -17,7 +12,6 @@ from service.webhooks.endpoint_rules import MOST_ENDPOINTS
 from service.webhooks.message import build_envelope
 from service.webhooks.schedule import FAILING_FOR, WAITS
 from service.webhooks.sending import DEADLINE
-from service.webhooks.standard import build_headers, new_secret
 from tests.webhooks.test_message import NAMES, event
 
 TEXT = (Path(__file__).parents[2] / "docs/events.md").read_text()
@@ -60,22 +54,3 @@ def test_the_figures_are_ours() -> None:
     assert [wait.total_seconds() / 3600 for wait in WAITS[3:]] == [2, 5, 10, 14, 20, 24]
     for said in ("within 15 seconds", "at most 50", "half a minute", "five days", "2, 5, 10, 14, 20 and 24\nhours"):
         assert said in FORWARD
-
-
-def test_the_receiver_takes_what_we_sign(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    [text] = blocks("python")
-    definitions, _, _ = text.partition("\n\nHTTPServer(")
-    scope: dict[str, Any] = {}
-    exec(definitions, scope)
-    secret = new_secret()
-    monkeypatch.setenv("SECRET", secret)
-    server = scope["HTTPServer"](("127.0.0.1", 0), scope["Receiver"])
-    body = build_envelope(event(), NAMES)
-    headers = build_headers([secret], "evt_1", int(time.time()), body)
-    thread = threading.Thread(target=server.handle_request)
-    thread.start()
-    answer = httpx.post(f"http://127.0.0.1:{server.server_port}/", content=body, headers=headers, trust_env=False)
-    thread.join(10)
-    server.server_close()
-    assert answer.status_code == 204
-    assert capsys.readouterr().out == "issue.resolved 42\n"

@@ -201,7 +201,7 @@ async def test_a_deleted_endpoint_is_gone_with_its_deliveries(post: Post) -> Non
 async def test_one_with_many_deliveries_is_deleted_in_turns(sqlite_post: Post) -> None:
     endpoint, _ = await sqlite_post.add()
     [event] = await sqlite_post.append()
-    rows = [plan_delivery(endpoint, event.id, event.created_at) for _ in range(1100)]
+    rows = [plan_delivery(endpoint, event.id, event.created_at) for _ in range(450)]
     async with sqlite_post.database.session() as session:
         session.add_all(rows)
         await session.commit()
