@@ -159,7 +159,9 @@ class Endpoints:
                 await session.exec(delete(EndpointRecord).where(col(EndpointRecord.id) == endpoint.id))
             return deleted.rowcount
 
-        while await self._database.run_transaction(shorten) == _DELETED_AT_ONCE:
+        while True:
+            if await self._database.run_transaction(shorten) < _DELETED_AT_ONCE:
+                return
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def test(self, caller: Caller, endpoint_id: str) -> DeliveryRecord:
