@@ -66,10 +66,11 @@ from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
 from service.webhooks.addresses import Addresses
-from service.webhooks.deliverer import AT_ONCE, Deliverer
+from service.webhooks.deliverer import Deliverer
 from service.webhooks.deliveries import Deliveries
 from service.webhooks.endpoints import Endpoints
 from service.webhooks.finding import ReceiverFinder
+from service.webhooks.places import AT_ONCE
 from service.webhooks.quarantine import Quarantine
 from service.webhooks.receive import HookReceiver
 from service.webhooks.receivers import Receivers

@@ -1,20 +1,18 @@
 """The worker that delivers: it looks what is due, claims it, sends it, and has what came of it written down.
 
 Woken by announcements and by due times, and looking now and then without being told. Any number of processes do this on
-one PostgreSQL database. A receiver that is slow, or hostile, holds a few places of its own and delays nobody else.
+one PostgreSQL database. A receiver that is slow, or hostile, delays nobody else (:mod:`service.webhooks.places`).
 """
 
 import asyncio
 import contextlib
 import random
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Protocol
 
 import structlog
-from cachetools import LRUCache
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.connections.vault import Vault
@@ -22,9 +20,10 @@ from service.db import Database
 from service.errors import SecretUnreadable, StorageUnavailable
 from service.events.append import DELIVERIES, may_have
 from service.tasks import repeating
-from service.webhooks.answers import OURS, Answer, Problem
-from service.webhooks.claiming import Claim, Claims, Queue
+from service.webhooks.answers import Answer, Problem
+from service.webhooks.claiming import Claim, Claims
 from service.webhooks.message import build_message
+from service.webhooks.places import OF_ENDPOINT, Places
 from service.webhooks.secrets import open_secrets
 from service.webhooks.sending import Sender
 from service.webhooks.settling import Attempt, Fate, Settler
@@ -32,21 +31,11 @@ from service.webhooks.settling import Attempt, Fate, Settler
 LEASE_SECONDS = 30.0
 """How long a claim holds: longer than sending may take, and than writing down what came of it usually does."""
 
-AT_ONCE = 256
-"""What a process sends at once."""
-
 _LOOK_SECONDS = 5.0
 _REST_SECONDS = 0.02  # between two looks, so that what comes meanwhile is claimed together
 _AGAIN_SECONDS = 1.0  # after a look that failed
 _SETTLE_SECONDS = 60.0  # for an outcome to be written, while the database is away
 _GRACE_SECONDS = 5.0  # for what is being sent when the process ends
-
-_OF_TENANT = 128
-_OF_ENDPOINT = 32  # for one that has shown that it works; each failure leaves one, each success gives one more
-_OF_UNKNOWN = 4
-_OF_FAILING = 1
-_REMEMBERED = 10_000  # endpoints
-
 _COUNT_SECONDS = 15.0
 
 
@@ -85,10 +74,7 @@ class Deliverer:
         self._woken = asyncio.Event()
         self._is_ending = False
         self._sending: set[asyncio.Task[None]] = set()
-        self._of_endpoint: Counter[str] = Counter()
-        self._of_tenant: Counter[str] = Counter()
-        self._trust: LRUCache[str, int] = LRUCache(_REMEMBERED)
-        self._is_short = False
+        self._places = Places()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -129,8 +115,8 @@ class Deliverer:
 
     async def _look(self) -> float:
         """Begin to send what is due and has a place; the seconds after which to look again."""
-        queues = await self._claims.queues(_OF_ENDPOINT)
-        wanted = self._allot([queue for queue in queues if queue.is_enabled and queue.due])
+        queues = await self._claims.queues(OF_ENDPOINT)
+        wanted = self._places.allot([queue for queue in queues if queue.is_enabled and queue.due])
         for claim in await self._claims.claim(wanted) if wanted else ():
             self._begin(claim)
         disabled = [queue.endpoint_id for queue in queues if not queue.is_enabled]
@@ -139,52 +125,23 @@ class Deliverer:
         waits = [queue.wait for queue in queues if queue.is_enabled and not queue.due]
         return min([*waits, _AGAIN_SECONDS if disabled else _LOOK_SECONDS])
 
-    def _allot(self, due: Sequence[Queue]) -> dict[str, int]:
-        """How many deliveries of each endpoint there is place for. Who comes first is drawn by lot."""
-        places = AT_ONCE - len(self._sending)
-        of_tenant = Counter(self._of_tenant)
-        wanted: dict[str, int] = {}
-        self._is_short = False
-        for queue in random.sample(due, len(due)):
-            trust = self._trust.get(queue.endpoint_id, _OF_FAILING if queue.is_failing else _OF_UNKNOWN)
-            free = min(
-                trust - self._of_endpoint[queue.endpoint_id],
-                _OF_TENANT - of_tenant[queue.tenant_id],
-                places,
-            )
-            count = max(0, min(free, queue.due))
-            if count:
-                wanted[queue.endpoint_id] = count
-            of_tenant[queue.tenant_id] += count
-            places -= count
-            self._is_short |= count < queue.due or queue.due == _OF_ENDPOINT
-        return wanted
-
     def _begin(self, claim: Claim) -> None:
         task = asyncio.create_task(self._deliver(claim), name="delivery")
         self._sending.add(task)
-        self._of_endpoint[claim.endpoint.id] += 1
-        self._of_tenant[claim.endpoint.tenant_id] += 1
+        self._places.take(claim.endpoint.id, claim.endpoint.tenant_id)
         task.add_done_callback(partial(self._leave, claim))
 
     def _leave(self, claim: Claim, task: "asyncio.Task[None]") -> None:
         self._sending.discard(task)
-        for places, whose in ((self._of_endpoint, claim.endpoint.id), (self._of_tenant, claim.endpoint.tenant_id)):
-            places[whose] -= 1
-            if not places[whose]:
-                del places[whose]
-        if self._is_short:
+        self._places.leave(claim.endpoint.id, claim.endpoint.tenant_id)
+        if self._places.is_short:
             self._woken.set()
 
     async def _deliver(self, claim: Claim) -> None:
         began = time.monotonic()
         answer = await self._send(claim)
         attempt = Attempt(claim, answer, milliseconds=round((time.monotonic() - began) * 1000))
-        if answer.is_success:
-            trust = self._trust.get(claim.endpoint.id, _OF_UNKNOWN)
-            self._trust[claim.endpoint.id] = min(trust + 1, _OF_ENDPOINT)
-        elif answer.problem not in OURS:
-            self._trust[claim.endpoint.id] = _OF_FAILING
+        self._places.judge(claim.endpoint.id, answer, attempt.milliseconds)
         fate = await self._settle(attempt)
         self._observer.delivery(fate, (attempt.ended_at - claim.planned_at).total_seconds())
         if fate is not Fate.DELIVERED:

@@ -17,6 +17,7 @@ from service.db import Database
 from service.events.models import DeliveryStatus, EndpointPayload, EndpointRecord, EndpointStatus
 from service.webhooks.answers import Problem
 from service.webhooks.endpoint_rules import EndpointChange
+from service.webhooks.places import OF_TENANT, OF_UNKNOWN
 from service.webhooks.settling import Fate
 from tests.connections.factory import add_connection, add_tenant
 from tests.faults.replicas import until
@@ -121,7 +122,7 @@ async def test_an_endpoint_that_never_answers_delays_nobody(post: Post) -> None:
             await until(lambda: worker.seen.outcomes.count(Fate.DELIVERED) == 60)
             await post.append(*["issue.resolved"] * 60)
             await until(lambda: worker.seen.outcomes.count(Fate.DELIVERED) == 120)
-            assert hostile.connections == 4
+            assert hostile.connections == OF_UNKNOWN
     assert {delivery.status for delivery in await post.read(neighbour)} == {DeliveryStatus.DELIVERED}
 
 
@@ -139,15 +140,15 @@ async def test_one_that_fails_keeps_one_place(post: Post) -> None:
 async def test_no_tenant_has_all_places(post: Post) -> None:
     other = await add_tenant(post.database, "ten_2")
     async with serve(never_answer) as hostile, serve(OK) as receiver:
-        for _ in range(35):
+        for _ in range(OF_TENANT // OF_UNKNOWN + 3):
             await post.add(hostile)
         await post.append(*["issue.resolved"] * 4)
         await Post(post.database, post.vault, other, post.allowed).add(receiver)
         async with post.worker(grace=0) as worker:
-            await until(lambda: hostile.connections == 128)
+            await until(lambda: hostile.connections == OF_TENANT)
             await Post(post.database, post.vault, other).append()
             await until(lambda: Fate.DELIVERED in worker.seen.outcomes)
-            assert hostile.connections == 128
+            assert hostile.connections == OF_TENANT
 
 
 async def test_workers_share_what_is_due(post: Post, database_url: str) -> None:
@@ -186,12 +187,12 @@ async def test_and_what_takes_too_long_is_released_for_another(post: Post) -> No
         endpoint, _ = await post.add(receiver)
         await post.append(*["issue.resolved"] * 20)
         async with post.worker(grace=0.1):
-            await until(lambda: receiver.connections == 4)
+            await until(lambda: receiver.connections == OF_UNKNOWN)
     found = await post.endpoints.get(post.caller, endpoint.id)
     assert (found.problem, found.failing_since) == (None, None)
     deliveries = await post.read()
     assert all(delivery.lease_until is None for delivery in deliveries)
-    assert Counter(delivery.attempts for delivery in deliveries) == {1: 4, 0: 16}
+    assert Counter(delivery.attempts for delivery in deliveries) == {1: OF_UNKNOWN, 0: 20 - OF_UNKNOWN}
     sent = next(delivery for delivery in deliveries if delivery.attempts)
     assert [each.error for each in await post.attempts(sent)] == ["interrupted"]
 
