@@ -10,12 +10,9 @@ import json
 import os
 import platform
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +21,8 @@ from typing import Any
 import psutil
 
 from bench import neighbours
-from bench.neighbours import Tenant
+from bench.product import free_port, running, set_up_product
 
-REPOSITORY = Path(__file__).parent.parent
 USER = (
     "id connectionId externalId name username email status isEmailVerified isTwoFactorEnabled avatarUrl "
     "createdAt lastActiveAt roles { id name }"
@@ -97,80 +93,6 @@ class Contender:
         """CPU time of the process so far."""
         times = self.process.cpu_times()
         return times.user + times.system
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running(*command: str, port: int, env: dict[str, str] | None = None) -> Iterator[psutil.Process]:
-    """A child process that listens on ``port``, ended afterwards."""
-    child = subprocess.Popen([sys.executable, *command], cwd=REPOSITORY, env={**os.environ, **(env or {})})
-    try:
-        for _ in range(200):
-            if child.poll() is not None:
-                raise SystemExit(f"{' '.join(command)} ended with {child.returncode}")
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield psutil.Process(child.pid)
-    finally:
-        child.terminate()
-        child.wait(20)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """The product's folder, prepared by its own command line."""
-
-    env: dict[str, str]
-
-    def command(self, *arguments: str, token: str = "") -> Any:
-        """Run a command of the product; its JSON where it prints some."""
-        done = subprocess.run(
-            [sys.executable, "-m", "service", *arguments],
-            cwd=REPOSITORY,
-            env={**os.environ, **self.env},
-            input=token,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{' '.join(arguments)}: {done.stderr}")
-        return json.loads(done.stdout) if "--json" in arguments else None
-
-    def add_tenant(self, name: str, upstream: str, port: int) -> Tenant:
-        """A tenant with a key and an upstream linked."""
-        self.command("tenants", "create", name, "--id", name)
-        key = self.command("api-keys", "create", name, "bench", "--role", "admin", "--json")
-        linked = self.command("link", "--tenant", name, "--origin", upstream, "--json", token=f"sntryu_{'b' * 64}\n")
-        return Tenant(port, _find(key, "key"), _find(linked, "id"))
-
-
-def set_up_product(upstreams: list[str], folder: Path) -> Setup:
-    """A keyring and an empty database that may call the upstreams."""
-    setup = Setup(
-        {
-            "SENTRY_GRAPH_DATABASE_URL": f"sqlite:///{folder}/bench.db",
-            "SENTRY_GRAPH_KEYRING_FILE": f"{folder}/keyring.json",
-            "SENTRY_GRAPH_EGRESS_ALLOW": json.dumps(upstreams),
-            "SENTRY_GRAPH_LOG_LEVEL": "warning",
-        }
-    )
-    setup.command("keys", "init")
-    setup.command("migrate")
-    return setup
-
-
-def _find(answer: Any, name: str) -> str:
-    row = answer[0] if isinstance(answer, list) else answer
-    return str(row[name])
 
 
 async def send(contender: Contender, body: bytes, count: int, connections: int) -> bytes:

@@ -115,6 +115,19 @@ def issue(number: int) -> dict:
     }
 
 
+def issue_hook(number: int) -> dict:
+    """The webhook of an issue that was resolved; another one for each number."""
+    shown = issue(number)
+    for name in ("permalink", "stats", "seenBy"):
+        shown.pop(name)
+    return {
+        "action": "resolved",
+        "installation": {"uuid": "9f3c1a52-7d0b-4a55-8f0e-0c7f6f1c2b10"},
+        "data": {"resolution_type": "now", "issue": shown | {"permalink": None, "status": "resolved"}},
+        "actor": {"type": "user", "id": 1, "name": "Bench"},
+    }
+
+
 def organization(url: str) -> dict:
     """The organization that is linked."""
     return {

@@ -21,10 +21,8 @@ _AGAIN_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
-_LOST = (OSError, TimeoutError, asyncpg.exceptions.PostgresError, asyncpg.exceptions.InterfaceError)
-
 Hear = Callable[[str | None], None]
-"""Is told a topic, or None where some may have been missed. It must not block."""
+"""Is told a topic, or None where some may have been missed. It must neither block nor raise."""
 
 
 def announce(session: AsyncSession, topic: str) -> None:
@@ -41,7 +39,7 @@ class Announcer:
     def __init__(self, postgres_url: str | None) -> None:
         """``postgres_url`` is None for SQLite, whose one process needs no carrier."""
         self._url = postgres_url
-        self._ears: set[Hear] = set()
+        self._ears: list[Hear] = []
         self._listening: asyncio.Task[None] | None = None
 
     async def send(self, session: AsyncSession) -> None:
@@ -58,18 +56,17 @@ class Announcer:
     @contextlib.asynccontextmanager
     async def hearing(self, hear: Hear) -> AsyncIterator[None]:
         """Call ``hear`` with each topic while the block runs."""
-        self._ears.add(hear)
+        self._ears.append(hear)
         if self._url is not None and self._listening is None:
             self._listening = asyncio.create_task(self._listen(self._url), name="announcements")
         try:
             yield
         finally:
-            self._ears.discard(hear)
+            self._ears.remove(hear)
             if not self._ears and self._listening is not None:
-                self._listening.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._listening
-                self._listening = None
+                listening, self._listening = self._listening, None  # who begins meanwhile listens anew
+                listening.cancel()
+                await asyncio.wait({listening})
 
     def _tell(self, topic: str | None) -> None:
         for hear in list(self._ears):
@@ -79,12 +76,7 @@ class Announcer:
         while True:
             try:
                 await self._listen_once(url)
-            except (
-                OSError,
-                TimeoutError,
-                asyncpg.exceptions.PostgresError,
-                asyncpg.exceptions.InterfaceError,
-            ) as error:
+            except Exception as error:  # noqa: BLE001 - the next connection may do, and nobody else would hear of it
                 _log.warning("announcements_lost", error=type(error).__name__)
             await asyncio.sleep(_AGAIN_SECONDS)
 

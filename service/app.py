@@ -1,7 +1,7 @@
 """The composition root: every object is made here, wired to the others, started and stopped. Nothing else does that."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,11 +31,13 @@ from service.db import Database
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
 from service.errors import BadInput, ConfigurationError, StorageUnavailable
+from service.events.feed import Feed
 from service.events.store import EventStore
 from service.executor import create_executor
-from service.graphql_http.endpoint import create_graphql_route
+from service.graphql_http.endpoint import create_graphql_routes
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
+from service.graphql_http.sessions import Sessions
 from service.journal import Journal
 from service.last_used import LastUsed
 from service.link.sessions import LinkSessions
@@ -45,6 +47,10 @@ from service.operations.observer import Observer
 from service.proxy.engine import ProxyEngine
 from service.proxy.idempotency import Idempotency
 from service.proxy.rest import create_proxy_route
+from service.repair.claims import Claims
+from service.repair.comparing import Comparison
+from service.repair.listening import Listening
+from service.repair.repairer import CLAIM_MARGIN, Repairer
 from service.schema.build import build_schema
 from service.schema.context import Context, Services
 from service.schema.cursors import CursorCodec
@@ -60,8 +66,17 @@ from service.tasks import repeating
 from service.tenants.authenticator import Authenticator
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
+from service.webhooks.addresses import Addresses
+from service.webhooks.deliverer import Deliverer
+from service.webhooks.deliveries import Deliveries
+from service.webhooks.endpoints import Endpoints
+from service.webhooks.finding import ReceiverFinder
+from service.webhooks.places import AT_ONCE
+from service.webhooks.quarantine import Quarantine
 from service.webhooks.receive import HookReceiver
-from service.webhooks.routes import create_webhook_route
+from service.webhooks.receivers import Receivers
+from service.webhooks.routes import create_webhook_routes
+from service.webhooks.sending import Sender
 
 _PURGE_SECONDS = 3600
 
@@ -79,8 +94,11 @@ class Runtime:
     clients: Clients
     last_used: LastUsed
     authenticator: Authenticator
+    sessions: Sessions
     refresher: Refresher
-    installations: Installations
+    hooks: HookReceiver
+    repairer: Repairer
+    deliverer: Deliverer
     services: Services
     observer: Observer
     readiness: ReadinessProbe
@@ -93,7 +111,8 @@ class Runtime:
         vault = Vault(keyring)
         last_used = LastUsed(database)
         observer = Observer.create(settings, version=__version__)
-        policy = EgressPolicy(map(_parse_allowed_origin, settings.egress_allow))
+        policy = _build_policy("EGRESS_ALLOW", settings.egress_allow)
+        forward_policy = _build_policy("FORWARD_ALLOW", settings.forward_allow)
         client = SentryClient(
             create_transport(policy, limit=settings.upstream_connections),
             policy=policy,
@@ -107,6 +126,7 @@ class Runtime:
         cache = ConnectionCache()
         connections = ConnectionStore(database, cache)
         journal = Journal(database)
+        events = EventStore(database)
         clients = Clients.of(settings)
         link_sessions = LinkSessions(database, keyring, public_url=settings.public_url, clients=clients, policy=policy)
         refresher = Refresher(
@@ -121,6 +141,15 @@ class Runtime:
             clients,
         )
         accounts = AccountSource(connections, vault, refresher, last_used)
+        claims = Claims(
+            database,
+            lease=timedelta(seconds=settings.upstream_deadline + CLAIM_MARGIN),
+            interval=timedelta(seconds=settings.repair_seconds),
+        )
+        addresses = Addresses(keyring, public_url=settings.public_url)
+        finder = ReceiverFinder(database, vault, legacy=settings.legacy_webhooks)
+        endpoints = Endpoints(database, connections, vault, forward_policy)
+        sender = Sender(forward_policy, limit=AT_ONCE, user_agent=f"sentry-graph/{__version__}")
         members = MemberReader(client)
         # A keyed write counts as running for as long as it can last, and a little.
         running = timedelta(seconds=settings.upstream_deadline + 30)
@@ -131,7 +160,13 @@ class Runtime:
             accounts=accounts,
             link_sessions=link_sessions,
             journal=journal,
-            events=EventStore(database),
+            events=events,
+            feed=Feed(database, events, buffer=settings.subscription_buffer),
+            endpoints=endpoints,
+            deliveries=Deliveries(database, endpoints),
+            receivers=Receivers(database, vault, addresses, finder),
+            quarantine=Quarantine(database, clients, cache),
+            listening=Listening(database),
             doctor=Doctor(client, connections, accounts, clients),
             linker=Linker(client, policy, connections, vault, accounts, journal, private_ca=settings.private_ca),
             sealing_keys=SealingKeys(database, keyring),
@@ -160,8 +195,19 @@ class Runtime:
             clients=clients,
             last_used=last_used,
             authenticator=authenticator,
+            sessions=Sessions(authenticator, limit=settings.subscriptions),
             refresher=refresher,
-            installations=Installations(database, cache),
+            hooks=HookReceiver(
+                database,
+                clients=clients,
+                addresses=addresses,
+                installations=Installations(database, cache),
+                finder=finder,
+                last_used=last_used,
+                observe=observer.webhook,
+            ),
+            repairer=Repairer(claims, Comparison(database, claims), client, accounts, observer.repair),
+            deliverer=Deliverer(database, sender, vault, observer),
             services=services,
             observer=observer,
             readiness=readiness,
@@ -186,9 +232,15 @@ class Runtime:
             stack.push_async_callback(self.services.client.aclose)
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
             await stack.enter_async_context(self.last_used.running())
+            await stack.enter_async_context(self.services.feed.running())
             await stack.enter_async_context(self.refresher.running(sweeps=self.settings.works))
+            await stack.enter_async_context(self.hooks.running())
             if self.settings.works:
+                await stack.enter_async_context(self.services.quarantine.running())
+                if self.settings.repair_seconds:
+                    await stack.enter_async_context(self.repairer.running())
                 await stack.enter_async_context(repeating(self._purge, _PURGE_SECONDS))
+                await stack.enter_async_context(self.deliverer.running())
             yield
 
     async def _purge(self) -> None:
@@ -197,16 +249,19 @@ class Runtime:
             await self.services.link_sessions.purge()
             await self.services.journal.purge(self.settings.audit_days)
             await self.services.events.purge(self.settings.event_days)
+            await self.services.quarantine.purge()
         except StorageUnavailable as error:
             _log.warning("rows_not_purged", error=error.message)
 
 
-def _parse_allowed_origin(text: str) -> Origin:
+def _build_policy(name: str, allowed: Iterable[str]) -> EgressPolicy:
+    """The policy that a setting opens."""
+    setting = f"SENTRY_GRAPH_{name}"
     try:
-        return Origin.parse(text)
+        return EgressPolicy([Origin.parse(each) for each in allowed], setting=setting)
     except BadInput:
         raise ConfigurationError(
-            "SENTRY_GRAPH_EGRESS_ALLOW: list origins such as http://sentry.internal:9000, with their scheme"
+            f"{setting}: list origins such as http://sentry.internal:9000, with their scheme"
         ) from None
 
 
@@ -227,6 +282,7 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
     routes = _create_routes(runtime, demo_key) if settings.role != "worker" else []
     routes += create_health_routes(runtime.readiness, version=__version__)
     if settings.metrics:
+        observer.metrics.watch_streams(lambda: runtime.sessions.count)
         routes.append(create_metrics_route(observer.metrics, token=settings.metrics_token))
     app = FastAPI(
         title="Sentry Graph",
@@ -256,16 +312,15 @@ def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:
         routes += assets
     if demo_key is not None:
         routes.append(create_demo_key_route(demo_key, bound_host=settings.host, bound_port=settings.port))
-    routes.append(
-        create_graphql_route(
-            build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
-            settings=settings,
-            get_context=get_context,
-            authenticator=authenticator,
-            observe=observer.graphql_request,
-            page=page,
-            executor_class=create_executor(observer.graphql_fallback) if settings.compiled_executor else None,
-        )
+    routes += create_graphql_routes(
+        build_schema(suggestions=settings.suggestions, auth_directives=settings.auth_directives),
+        settings=settings,
+        get_context=get_context,
+        authenticator=authenticator,
+        sessions=runtime.sessions,
+        observe=observer.graphql_request,
+        page=page,
+        executor_class=create_executor(observer.graphql_fallback) if settings.compiled_executor else None,
     )
     routes.append(
         create_proxy_route(
@@ -290,6 +345,5 @@ def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:
             public_url=settings.public_url,
             private_ca=settings.private_ca,
         )
-    if runtime.clients.apps:
-        routes.append(create_webhook_route(HookReceiver(runtime.clients, runtime.installations)))
+    routes += create_webhook_routes(runtime.hooks)
     return routes

@@ -37,6 +37,7 @@ HEAD = max(path.stem.partition("_")[0] for path in _VERSIONS)
 """The newest revision of the tables."""
 
 _MIGRATION_LOCK = 0x53656E7472790001  # any constant: replicas that start together migrate one after another
+_TURN_SECONDS = 5.0  # as long as SQLite waits for writers of other processes
 _RETRIES = tenacity.stop_after_attempt(4) | tenacity.stop_after_delay(8)
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.05, max=1)
 
@@ -53,6 +54,7 @@ class Database:
         self._engine = self._create_engine()
         self._announcer = Announcer(None if self._path else url)
         self._sessions = async_sessionmaker(self._engine, class_=AsyncSession, expire_on_commit=False)
+        self._turn = asyncio.Lock()
 
     @property
     def dialect(self) -> Dialect:
@@ -78,7 +80,7 @@ class Database:
             stop=_RETRIES, wait=_BACKOFF, retry=tenacity.retry_if_exception(_was_undone), reraise=True
         ):
             with attempt:
-                async with self.session() as session:
+                async with self._writing(), self.session() as session:
                     if self._path:
                         await (await session.connection()).exec_driver_sql("BEGIN IMMEDIATE")
                     result = await work(session)
@@ -86,6 +88,26 @@ class Database:
                     await session.commit()
                     self._announcer.tell(session)
         return result
+
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """SQLite has one writer at a time: this process's take turns, in the order in which they came.
+
+        Left to itself, SQLite would have each try again after ever longer pauses; of several that write all the time,
+        one might wait for seconds.
+        """
+        if self._path is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise StorageUnavailable("Too many transactions wait for the database.") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def read_clock(self, session: AsyncSession) -> datetime:
         """The database's present time, the same for all replicas. SQLite's is this machine's."""

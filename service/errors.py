@@ -141,6 +141,45 @@ class DeadlineExceeded(ServiceError):
     cure = "Ask for less at once, or try again."
 
 
+# --- subscriptions ---
+
+
+class UnknownEvent(BadInput):
+    """A subscription is to go on after an event that is not in the log, or not the caller's."""
+
+    code = "UNKNOWN_EVENT"
+    cure = "Subscribe without `after`, and read what may be missing with `events`; events are kept for some weeks."
+
+
+class TooManySubscriptions(ServiceError):
+    """A process has as many subscriptions open as it may."""
+
+    code = "TOO_MANY_SUBSCRIPTIONS"
+    status = 503
+    retryable = True
+    cure = "Try again shortly: another replica may have room. The operator can raise SENTRY_GRAPH_SUBSCRIPTIONS."
+
+
+class SubscriptionOverflow(ServiceError):
+    """A subscriber read so slowly that more events waited for it than may. ``last_id`` is the last event it got."""
+
+    code = "OVERFLOW"
+    status = 503
+    retryable = True
+
+    def __init__(self, waiting: int, *, last_id: str | None) -> None:
+        cure = "Read faster, or subscribe to less; then subscribe again"
+        cure += (
+            f' with `after: "{last_id}"`: nothing is lost.' if last_id else ", and read what is missing with `events`."
+        )
+        super().__init__(f"More than {waiting} events waited for this subscriber.", cure=cure)
+        self.last_id = last_id
+
+    def details(self) -> dict[str, Any]:
+        """Adds ``lastEventId``: the event to go on after, where there was one."""
+        return {"lastEventId": self.last_id}
+
+
 # --- the proxy ---
 
 
@@ -209,6 +248,14 @@ class LinkPageUnavailable(ServiceError):
     code = "LINK_PAGE_UNAVAILABLE"
     status = 501
     cure = "Have the operator set SENTRY_GRAPH_PUBLIC_URL, or link with a token."
+
+
+class AddressUnavailable(ServiceError):
+    """Sentry cannot be told where to send webhooks: this service does not know the address that it is reached by."""
+
+    code = "ADDRESS_UNAVAILABLE"
+    status = 501
+    cure = "Have the operator set SENTRY_GRAPH_PUBLIC_URL."
 
 
 class OrganizationRequired(BadInput):

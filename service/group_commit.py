@@ -24,9 +24,21 @@ class GroupCommit(Generic[T, R]):
     ``work`` may run several times for the same items, so it changes nothing but the database.
     """
 
-    def __init__(self, database: Database, work: Callable[[AsyncSession, Sequence[T]], Awaitable[Sequence[R]]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        work: Callable[[AsyncSession, Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        every: float = 0.0,
+    ) -> None:
+        """``every``: at least so many seconds lie between the beginnings of two transactions.
+
+        What comes to an idle one is written at once; under load there are fewer transactions, with more in each.
+        """
         self._database = database
         self._work = work
+        self._every = every
+        self._next_at = 0.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -50,15 +62,29 @@ class GroupCommit(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                await self._wait_for_turn()
                 batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
                 await self._write(batch)
         finally:
             self._running = None
 
+    async def _wait_for_turn(self) -> None:
+        clock = asyncio.get_running_loop().time
+        if (early := self._next_at - clock()) > 0:
+            await asyncio.sleep(early)
+        self._next_at = clock() + self._every
+
     async def _write(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         items = [item for item, _ in batch]
+
+        async def work(session: AsyncSession) -> Sequence[R]:
+            results = await self._work(session, items)
+            if len(results) != len(items):  # undone, rather than somebody waiting for ever
+                raise ValueError(f"{len(results)} results for {len(items)} items")
+            return results
+
         try:
-            results = await self._database.run_transaction(lambda session: self._work(session, items))
+            results = await self._database.run_transaction(work)
         except Exception as error:  # noqa: BLE001 - it is raised to whoever waits
             if isinstance(error, StorageUnavailable) or len(batch) == 1:
                 for _, future in batch:

@@ -8,6 +8,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower cas
 _BODY = r"[0-9a-hjkmnp-tv-z]{26}"
 _CONNECTION = re.compile(rf"con_{_BODY}\Z")
 _USER = re.compile(rf"usr_({_BODY})_([0-9]{{1,19}})\Z")
+_EVENT = re.compile(rf"evt_{_BODY}\Z")
 _LARGEST = 2**63 - 1  # of Sentry's ids; asked for a larger one, it answers 500
 
 
@@ -23,6 +24,11 @@ def is_connection_id(text: str) -> bool:
     return _CONNECTION.match(text) is not None
 
 
+def is_event_id(text: str) -> bool:
+    """Whether the text has the form of an event's id."""
+    return _EVENT.match(text) is not None
+
+
 def build_user_id(connection_id: str, member_id: str) -> str:
     """The id of a connection's organization member: it survives slug renames and an invite being accepted."""
     return f"usr_{connection_id.removeprefix('con_')}_{member_id}"
@@ -34,6 +40,11 @@ def build_inner_id(prefix: str, connection_id: str, *names: str) -> str:
     Sentry's own ids repeat from one organization to the next; clients that keep objects by id would mix them up.
     """
     return "_".join((prefix, connection_id.removeprefix("con_"), *names))
+
+
+def is_sentry_id(text: str) -> bool:
+    """Whether the text may be one of Sentry's numeric ids."""
+    return text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= _LARGEST
 
 
 def parse_user_id(text: str) -> tuple[str, str] | None:

@@ -162,7 +162,11 @@ class Settings(BaseSettings):
         "came; 0 never.",
     )
     subscriptions: int = Field(
-        default=2000, ge=0, le=100_000, description="Subscriptions open at once in a process at most; 0 offers none."
+        default=2000,
+        ge=0,
+        le=100_000,
+        description="Subscriptions open at once in a process at most; 0 offers none. The last eighth of them is for "
+        "tenants that hold less than half.",
     )
     subscription_buffer: int = Field(
         default=256,
@@ -234,7 +238,7 @@ class Settings(BaseSettings):
     max_root_fields: int = Field(default=30, ge=1, description="Fields at the root.")
     max_directives: int = Field(default=60, ge=0, description="Directives in a document.")
     compiled_executor: bool = Field(
-        default=True,
+        default=False,
         description="Run operations compiled to Python; without it, all of them run on graphql-core's own executor.",
     )
     max_cost: int = Field(default=20_000, ge=10, description="Estimated cost of a request; lists multiply.")

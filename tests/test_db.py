@@ -187,6 +187,35 @@ async def test_transactions_that_read_and_write_lose_no_update(database: Databas
     assert await names(database) == ["20"]
 
 
+async def test_writers_of_sqlite_take_turns_in_the_order_in_which_they_came(sqlite_url: str):
+    """Left to itself SQLite lets some wait for seconds while others write again and again."""
+    database = Database(sqlite_url)
+    has_begun, goes_on = asyncio.Event(), asyncio.Event()
+    order: list[int] = []
+
+    async def hold(_: AsyncSession) -> None:
+        has_begun.set()
+        await goes_on.wait()
+
+    async def write(number: int) -> None:
+        async def work(session: AsyncSession) -> None:
+            session.add(tenant(str(number)))
+
+        await database.run_transaction(work)
+        order.append(number)
+
+    holding = asyncio.create_task(database.run_transaction(hold))
+    await has_begun.wait()
+    writers = [asyncio.create_task(write(number)) for number in range(20)]
+    async with database.session() as session:  # reading goes on meanwhile
+        assert (await session.exec(select(TenantRecord))).first() is None
+    writers[3].cancel()  # who goes away leaves the line
+    goes_on.set()
+    await asyncio.gather(holding, *writers, return_exceptions=True)
+    assert order == [number for number in range(20) if number != 3]
+    await database.dispose()
+
+
 async def test_a_transaction_gives_back_what_the_work_did(database: Database):
     async def work(session: AsyncSession) -> str:
         session.add(tenant("acme"))

@@ -32,7 +32,7 @@ DEPTHS = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}
 ONLY: dict[str, frozenset[str]] = {
     "__main__": frozenset({"service.cli"}),
     # Speaks GraphQL over HTTP, whatever the graph is.
-    "graphql_http": frozenset({"service.tenants.caller", "service.settings", "service.errors"}),
+    "graphql_http": frozenset({"service.tenants.caller", "service.settings", "service.tasks", "service.errors"}),
     # A stand-in for Sentry that shared our code would share our mistakes.
     "sandbox": frozenset(),
     "operations": frozenset({"service.sentry.calls", "service.settings", "service.tasks", "service.errors"}),

@@ -22,6 +22,8 @@ from service.columns import UtcDateTime, now
 from service.connections.models import ConnectionProblem, ConnectionRecord, CredentialRecord
 from service.db import HEAD, Database
 from service.errors import ConfigurationError
+from service.events.append import NewEvent, append_events
+from service.events.models import EventRecord
 from service.sentry.profiles import Profile
 from service.tenants.models import TenantRecord
 from tests.databases import PostgresServer
@@ -195,4 +197,53 @@ async def test_what_was_linked_before_linking_by_page_stays_linked(empty_url: st
     ]
     assert (stored.version, stored.access_token, stored.failures, stored.refresh_token) == (3, b"sealed", 0, None)
     assert stored.refresh_after == row["at"], "it is looked at soon"
+    await database.dispose()
+
+
+async def test_events_from_before_the_log_have_their_places_in_it(empty_url: str):
+    database = Database(empty_url)
+    await database.migrate()
+    await database.downgrade("0002")
+    rows = [("ten_1", "con_a"), ("ten_2", "con_c"), ("ten_1", "con_b"), ("ten_1", "con_a")]
+    at = bindparam("at", type_=UtcDateTime())
+    async with database.session() as session:
+        connection = await session.connection()
+        for tenant in ("ten_1", "ten_2", "ten_3"):
+            insert = text("INSERT INTO tenants (id, name, created_at) VALUES (:id, 'T', :at)").bindparams(at)
+            await connection.execute(insert, {"id": tenant, "at": now()})
+        insert = text(
+            "INSERT INTO events (id, tenant_id, connection_id, type, data, created_at) "
+            "VALUES (:id, :tenant, :connection, 'connection.linked', '{}', :at)"
+        ).bindparams(at)
+        for number, (tenant, linked) in enumerate(rows):
+            event = {"id": f"evt_{number}", "tenant": tenant, "connection": linked, "at": now()}
+            await connection.execute(insert, event)
+        await session.commit()
+    await database.migrate()
+
+    async def places() -> list[tuple[str, int, str | None, int | None]]:
+        statement = select(EventRecord).order_by(col(EventRecord.tenant_id), col(EventRecord.position))
+        async with database.session() as session:
+            return [
+                (each.id, each.position, each.connection_id, each.sequence) for each in await session.exec(statement)
+            ]
+
+    first = [("evt_0", 1, "con_a", 1), ("evt_2", 2, "con_b", 1), ("evt_3", 3, "con_a", 2), ("evt_1", 1, "con_c", 1)]
+    assert await places() == first
+    added = [
+        NewEvent("ten_1", "x.y", "con_a", id="evt_4"),
+        NewEvent("ten_3", "x.y", "con_d", body=b"{}", id="evt_5"),
+        NewEvent("ten_1", "x.y", id="evt_6"),
+    ]
+    await database.run_transaction(lambda session: append_events(session, added))
+    assert await places() == [
+        *first[:3],
+        ("evt_4", 4, "con_a", 3),
+        ("evt_6", 5, None, None),
+        *first[3:],
+        ("evt_5", 1, "con_d", 1),
+    ]
+    await database.downgrade("0002")
+    await database.migrate()
+    assert await places() == [*first[:3], ("evt_4", 4, "con_a", 3), *first[3:]], "what older tables cannot hold is lost"
     await database.dispose()

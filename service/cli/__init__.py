@@ -5,7 +5,7 @@ import sys
 import typer
 from typer.main import get_command
 
-from service.cli import api_keys, demo, keyring, link, migrate, schema, serve, settings, tenants
+from service.cli import api_keys, demo, keyring, link, migrate, schema, serve, settings, tenants, webhooks
 from service.errors import ServiceError, StorageUnavailable
 from service.operations.logs import configure_logging
 from service.operations.redaction import redact_text
@@ -22,6 +22,7 @@ app.add_typer(tenants.app, name="tenants")
 app.add_typer(api_keys.app, name="api-keys")
 app.add_typer(keyring.app, name="keys")
 app.add_typer(link.app, name="connections")
+app.add_typer(webhooks.app, name="webhooks")
 app.command("link")(link.link)
 app.command("migrate")(migrate.migrate)
 app.command("schema")(schema.print_schema)

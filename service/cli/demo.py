@@ -12,18 +12,21 @@ from service.app import Runtime, create_app
 from service.cli.serve import Host, Port, run_server
 from service.connections.keyring import Keyring
 from service.connections.linking import LinkRequest
+from service.connections.receiver_models import ReceiverKind
 from service.errors import Conflict
 from service.link.rules import LinkSessionRequest
 from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
 from service.sandbox.app import Sandbox, SandboxConfig, create_sandbox
 from service.sandbox.server import serve_in_thread
-from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, DEMO_TOKENS, Manner
+from service.sandbox.world import DEMO_APP, DEMO_INTERNAL_APP, DEMO_OAUTH_CLIENT, DEMO_TOKENS, Manner
 from service.settings import DEMO, OAuthClientSettings, SentryAppSettings, Settings, read_settings
 from service.tenants.caller import Caller, Role
+from service.webhooks.addresses import Addresses
 
 _TENANT = "demo"
 _KEY_NAME = "GraphiQL of the demo"
+_EXAMPLE_RECEIVER = "http://127.0.0.1:8800"  # docs/webhook_receiver.py
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 SandboxManner = Annotated[
@@ -69,15 +72,11 @@ def _add_sandbox(settings: Settings, sandbox: Sandbox) -> Settings:
         client_secret=SecretStr(DEMO_APP.client_secret),
         verify_install=DEMO_APP.verify_install,
     )
-    sandbox.register_redirects(
-        oauth=[f"{public_url}/link/oauth/{client.client_id}/callback"],
-        install=f"{public_url}/link/install/{app.client_id}/callback",
-        webhook=f"{public_url}/webhooks/sentry/{app.client_id}",
-    )
     return settings.model_copy(
         update={
             "public_url": public_url,
             "egress_allow": (*settings.egress_allow, sandbox.url),
+            "forward_allow": (*settings.forward_allow, _EXAMPLE_RECEIVER),
             "oauth_clients": (client, *settings.oauth_clients),
             "sentry_apps": (app, *settings.sentry_apps),
         }
@@ -110,8 +109,26 @@ async def _prepare(runtime: Runtime, sandbox: Sandbox) -> str:
         external_id="sandbox",
         name="Lumen Labs (sandbox)",
     )
-    await runtime.services.linker.link(Caller(_TENANT, Role.ADMIN, "demo"), request)
+    caller = Caller(_TENANT, Role.ADMIN, "demo")
+    connection = await runtime.services.linker.link(caller, request)
+    await _register(runtime, sandbox, caller, connection.id)
     return key
+
+
+async def _register(runtime: Runtime, sandbox: Sandbox, caller: Caller, connection_id: str) -> None:
+    """Tell the stand-in Sentry where it leads people back to, and where it sends webhooks."""
+    public_url, receivers = runtime.settings.public_url, runtime.services.receivers
+    kind = ReceiverKind.INTERNAL_INTEGRATION
+    known = [each for each in await receivers.list_of(caller, connection_id) if each.kind is kind]
+    receiver = (
+        known[0] if known else await receivers.create(caller, connection_id, kind, DEMO_INTERNAL_APP.client_secret)
+    )
+    sandbox.register_redirects(
+        oauth=[f"{public_url}/link/oauth/{DEMO_OAUTH_CLIENT.client_id}/callback"],
+        install=f"{public_url}/link/install/{DEMO_APP.client_id}/callback",
+        webhook=Addresses(runtime.keyring, public_url=public_url).of_app(DEMO_APP.client_id),
+        internal_webhook=receivers.url(receiver),
+    )
 
 
 async def _invite(runtime: Runtime) -> str:

@@ -53,11 +53,16 @@ async def run_server(app: ASGIApp, runtime: Runtime, sockets: list[socket.socket
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
+        ws_per_message_deflate=False,  # its windows would take more memory than all else of an idle socket
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     # What is alive now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     drain_seconds = settings.drain_seconds
-    await GracefulServer(config, drain=runtime.readiness.drain, drain_seconds=drain_seconds).serve(sockets)
+    server = GracefulServer(
+        config, drain=runtime.readiness.drain, drain_seconds=drain_seconds, stop=runtime.sessions.stop
+    )
+    await server.serve(sockets)

@@ -3,7 +3,7 @@
 import enum
 from datetime import datetime
 
-from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import ForeignKeyConstraint, Index
 from sqlmodel import Field, SQLModel
 
 from service.columns import json_column, utc_column, word_column
@@ -18,7 +18,7 @@ class ReceiverKind(enum.StrEnum):
 
 
 class ReceiverRecord(SQLModel, table=True):
-    """An unguessable address for the webhooks of one connection; the address itself is kept as a hash.
+    """What may send webhooks for one connection, to an address of its own that is made of its id.
 
     ``secret`` signs what comes and is sealed; the one before is good beside it until ``previous_until``. The legacy
     plugin signs nothing: whoever knows its address may send.
@@ -29,7 +29,6 @@ class ReceiverRecord(SQLModel, table=True):
         ForeignKeyConstraint(
             ["tenant_id", "connection_id"], ["connections.tenant_id", "connections.id"], ondelete="CASCADE"
         ),
-        UniqueConstraint("token_hash"),
         Index(None, "tenant_id", "connection_id"),
     )
 
@@ -37,7 +36,6 @@ class ReceiverRecord(SQLModel, table=True):
     tenant_id: str = Field(max_length=64)
     connection_id: str = Field(max_length=64)
     kind: ReceiverKind = Field(sa_column=word_column(ReceiverKind, length=32))
-    token_hash: bytes
     key_id: str | None = Field(default=None, max_length=64, index=True)
     secret: bytes | None = None
     previous_key_id: str | None = Field(default=None, max_length=64, index=True)
@@ -59,19 +57,21 @@ class QuarantineReason(enum.StrEnum):
 class QuarantineRecord(SQLModel, table=True):
     """A webhook that is genuine and whose connection is not known, or is not the receiver's.
 
-    ``tenant_id`` and ``receiver_id`` are None for those of a public app, whose address all its customers share;
-    ``client_id`` is that app's.
+    ``client_id`` is that of the public app which sent it, ``receiver_id`` the receiver that it came to. A public app
+    serves all tenants: ``tenant_id`` and ``connection_id`` are None where nobody's connection is known.
     """
 
     __tablename__ = "webhook_quarantine"
     __table_args__ = (
         Index(None, "tenant_id", "id"),
-        Index(None, "client_id", "installation_id"),
+        Index(None, "client_id", "installation_id", "id"),
+        Index(None, "receiver_id", "id"),
         Index(None, "created_at"),
     )
 
     id: str = Field(primary_key=True, max_length=64)
     tenant_id: str | None = Field(default=None, foreign_key="tenants.id", ondelete="CASCADE", max_length=64)
+    connection_id: str | None = Field(default=None, max_length=64)
     receiver_id: str | None = Field(default=None, max_length=64)
     client_id: str | None = Field(default=None, max_length=200)
     reason: QuarantineReason = Field(sa_column=word_column(QuarantineReason, length=32))

@@ -186,7 +186,8 @@ class ConnectionStore:
             if also is not None:
                 await also(session, connection)
             event = EventType.RELINKED if was_linked else EventType.LINKED
-            await append_event(session, NewEvent(connection.tenant_id, event, connection.id))
+            data = {"externalId": connection.external_id}  # callers are narrowed by it, too: see service.events.feed
+            await append_event(session, NewEvent(connection.tenant_id, event, connection.id, data))
             return connection
 
         try:

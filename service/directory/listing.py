@@ -62,32 +62,41 @@ class PageSource(Protocol):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Relay's arguments, checked: ``count`` users, forward after a position or backward before one."""
+    """Relay's arguments, checked: ``count`` items, forward after a position or backward before one or the end."""
 
     count: int
     after: str | None = None
     before: str | None = None
+    from_end: bool = False
 
     @classmethod
     def of(
-        cls, first: int | None, after: str | None, last: int | None, before: str | None, *, default: int, most: int
+        cls,
+        first: int | None,
+        after: str | None,
+        last: int | None,
+        before: str | None,
+        *,
+        default: int,
+        most: int,
+        has_end: bool = False,
     ) -> "Window":
-        """The window that Relay's four arguments describe.
+        """The window that Relay's four arguments describe, of a list that may have an end to count back from.
 
-        Raises :class:`BadInput` for ``first`` with ``last``, ``last`` without ``before``, and counts outside
-        0…``most``.
+        Raises :class:`BadInput` for ``first`` with ``last``, ``last`` without ``before`` where there is no such end,
+        and counts outside 0…``most``.
         """
         if last is not None:
             if first is not None or after is not None:
                 raise BadInput("`last` and `before` cannot be combined with `first` or `after`.")
-            if before is None:
+            if before is None and not has_end:
                 raise BadInput("`last` needs `before`: Sentry's lists have no end to count back from.")
         elif before is not None:
             raise BadInput("`before` needs `last`.")
         name, count = ("last", last) if last is not None else ("first", default if first is None else first)
         if not 0 <= count <= most:
             raise BadInput(f"`{name}` must be from 0 to {most}.")
-        return cls(count, after, before)
+        return cls(count, after, before, from_end=last is not None and before is None)
 
 
 async def walk_forward(

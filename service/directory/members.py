@@ -8,6 +8,7 @@ from service.connections.credentials import refuse_empty
 from service.directory.listing import UserPage
 from service.directory.user import Organization, RawRows, User
 from service.errors import BadInput, MissingScope
+from service.ids import is_sentry_id
 from service.sentry.account import Account
 from service.sentry.client import SentryClient
 from service.sentry.payloads import Member
@@ -60,8 +61,11 @@ class MemberReader:
         return {user.member.id: user for user in await self._look_up(source, "id", member_ids)}
 
     async def by_user_id(self, source: Source, user_ids: Sequence[str]) -> dict[str, User]:
-        """The users with these Sentry user ids (those of assignees and actors). One call per hundred ids."""
-        users = await self._look_up(source, "user.id", user_ids)
+        """The users with these Sentry user ids (those of assignees and actors); what is no id finds nobody.
+
+        One call per hundred ids.
+        """
+        users = await self._look_up(source, "user.id", filter(is_sentry_id, user_ids))
         return {user.external_id: user for user in users if user.external_id is not None}
 
     async def by_email(self, source: Source, emails: Sequence[str]) -> dict[str, User | BadInput]:

@@ -22,6 +22,7 @@ from service.events.models import (
     EndpointStatus,
     EventRecord,
 )
+from service.events.types import EventType
 from service.ids import new_id
 
 REPEATS_WITHIN = timedelta(hours=24)
@@ -30,9 +31,10 @@ REPEATS_WITHIN = timedelta(hours=24)
 DELIVERIES = "deliveries"
 """The topic that is announced when there is something to deliver."""
 
-_COUNT = text(
-    "INSERT INTO event_counters (tenant_id, connection_id, last) VALUES (:tenant_id, :connection_id, :number) "
-    "ON CONFLICT (tenant_id, connection_id) DO UPDATE SET last = event_counters.last + excluded.last RETURNING last"
+_COUNT = (
+    "INSERT INTO event_counters (tenant_id, connection_id, last) VALUES {rows} "
+    "ON CONFLICT (tenant_id, connection_id) DO UPDATE SET last = event_counters.last + excluded.last "
+    "RETURNING tenant_id, connection_id, last"
 )
 
 
@@ -77,9 +79,9 @@ async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> li
     """
     if not events:
         return []
-    clock = await read_clock(session)
     places = await _count(session, events)
-    hashes = [hashlib.sha256(event.body).digest() if event.body is not None else None for event in events]
+    clock = await read_clock(session)  # after the counting, which waits for others: times are in the order of positions
+    hashes = [_hash(event) for event in events]
     repeats = await _find_repeats(session, events, hashes, clock)
     records = [
         EventRecord(
@@ -116,14 +118,14 @@ async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> li
 
 
 def plan_delivery(
-    event: EventRecord, endpoint_id: str, clock: datetime, *, replay_of: str | None = None
+    endpoint: EndpointRecord, event_id: str, clock: datetime, *, replay_of: str | None = None
 ) -> DeliveryRecord:
     """A delivery that is due now."""
     return DeliveryRecord(
         id=new_id("whd"),
-        tenant_id=event.tenant_id,
-        endpoint_id=endpoint_id,
-        event_id=event.id,
+        tenant_id=endpoint.tenant_id,
+        endpoint_id=endpoint.id,
+        event_id=event_id,
         status=DeliveryStatus.PENDING,
         next_at=clock,
         replay_of=replay_of,
@@ -135,11 +137,16 @@ async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> list[tupl
     """Position and sequence of each, in order. All take the rows in one order, or two could wait in a circle."""
     wanted = Counter((event.tenant_id, "") for event in events)
     wanted.update((event.tenant_id, event.connection_id) for event in events if event.connection_id)
-    connection = await session.connection()
-    following: dict[tuple[str, str], int] = {}
-    for (tenant_id, connection_id), number in sorted(wanted.items()):
-        place = {"tenant_id": tenant_id, "connection_id": connection_id, "number": number}
-        following[tenant_id, connection_id] = (await connection.scalar(_COUNT, place)) - number
+    counted = {
+        name: value
+        for index, ((tenant_id, connection_id), number) in enumerate(sorted(wanted.items()))
+        for name, value in ((f"t{index}", tenant_id), (f"c{index}", connection_id), (f"n{index}", number))
+    }
+    rows = ", ".join(f"(:t{index}, :c{index}, :n{index})" for index in range(len(wanted)))
+    counts = await (await session.connection()).execute(text(_COUNT.format(rows=rows)), counted)
+    following: dict[tuple[str, str], int] = {
+        (tenant, connection): last - wanted[tenant, connection] for tenant, connection, last in counts
+    }
 
     def take(tenant_id: str, connection_id: str) -> int:
         following[tenant_id, connection_id] += 1
@@ -149,6 +156,16 @@ async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> list[tupl
         (take(event.tenant_id, ""), take(event.tenant_id, event.connection_id) if event.connection_id else None)
         for event in events
     ]
+
+
+def _hash(event: NewEvent) -> bytes | None:
+    """What equal bodies have in common. Newer servers tell of an archived issue twice, in the older word as well."""
+    if event.body is None:
+        return None
+    body = event.body
+    if event.type == "issue.archived":
+        body = body.replace(b'"action":"ignored"', b'"action":"archived"', 1)
+    return hashlib.sha256(body).digest()
 
 
 async def _find_repeats(
@@ -188,15 +205,21 @@ async def _find_repeats(
 async def _plan_deliveries(
     session: AsyncSession, events: Sequence[NewEvent], records: Sequence[EventRecord], clock: datetime
 ) -> list[DeliveryRecord]:
-    statement = select(EndpointRecord).where(
-        col(EndpointRecord.tenant_id).in_({event.tenant_id for event in events}),
-        EndpointRecord.status == EndpointStatus.ENABLED,
+    # Held, as far as that keeps them from being deleted: deliveries refer to them.
+    statement = (
+        select(EndpointRecord)
+        .where(
+            col(EndpointRecord.tenant_id).in_({event.tenant_id for event in events}),
+            EndpointRecord.status == EndpointStatus.ENABLED,
+        )
+        .order_by(col(EndpointRecord.id))
+        .with_for_update(read=True, key_share=True)
     )
     endpoints: dict[str, list[EndpointRecord]] = defaultdict(list)
     for endpoint in await session.exec(statement):
         endpoints[endpoint.tenant_id].append(endpoint)
     return [
-        plan_delivery(record, endpoint.id, clock)
+        plan_delivery(endpoint, record.id, clock)
         for event, record in zip(events, records, strict=True)
         for endpoint in endpoints[event.tenant_id]
         if _is_wanted(event, record, endpoint)
@@ -209,6 +232,12 @@ def _is_wanted(event: NewEvent, record: EventRecord, endpoint: EndpointRecord) -
     if endpoint.payload is EndpointPayload.SENTRY and record.body is None:
         return False  # there is no body of Sentry's to pass on
     return filter_of(endpoint).matches(record)
+
+
+def may_have(endpoint: EndpointRecord, event: EventRecord) -> bool:
+    """Whether an endpoint may be sent an event: of the connections that it is limited to, or a test, made for it."""
+    limits = endpoint.connection_ids
+    return limits is None or event.connection_id in limits or event.type == EventType.ENDPOINT_TEST
 
 
 def filter_of(endpoint: EndpointRecord) -> EventFilter:

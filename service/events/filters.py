@@ -1,8 +1,11 @@
 """Which events somebody wants: one filter for lists, subscriptions and endpoints. Pure."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
+
+_PATTERN = re.compile(r"\*|[^\s.*]+(\.[^\s.*]+)*\.([^\s.*]+|\*)")
 
 
 class Filterable(Protocol):
@@ -38,6 +41,11 @@ class EventFilter:
             and (self.environments is None or event.environment in self.environments)
             and (self.levels is None or event.level in self.levels)
         )
+
+
+def is_type_pattern(text: str) -> bool:
+    """Whether a text is a type, ``issue.*``, or ``*``; any other would match nothing."""
+    return _PATTERN.fullmatch(text) is not None
 
 
 def matches_type(pattern: str, type_: str) -> bool:

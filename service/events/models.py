@@ -4,7 +4,7 @@ import enum
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from service.columns import json_column, text_column, utc_column, word_column
@@ -24,6 +24,7 @@ class EventRecord(SQLModel, table=True):
         UniqueConstraint("tenant_id", "position"),
         Index(None, "tenant_id", "connection_id", "position"),
         Index(None, "tenant_id", "connection_id", "body_hash"),
+        Index(None, "tenant_id", "created_at"),
         Index(None, "created_at"),
     )
 
@@ -78,8 +79,8 @@ class EndpointRecord(SQLModel, table=True):
     """Where a tenant wants events delivered. What is None filters nothing; lists hold what may pass.
 
     ``types`` are types or patterns such as ``issue.*``. ``secret`` is sealed, and so is the one before, which signs
-    beside it until ``previous_until``. ``failing_since`` is when the first failure came after the last success.
-    ``disabled_reason`` is a word.
+    beside it until ``previous_until``. ``failing_since`` is when the first failure came after the last success, and
+    ``problem`` the last failure: a status such as ``500``, or a word. ``disabled_reason`` is a word, too.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -103,16 +104,25 @@ class EndpointRecord(SQLModel, table=True):
     previous_secret: bytes | None = None
     previous_until: datetime | None = Field(default=None, sa_column=utc_column())
     failing_since: datetime | None = Field(default=None, sa_column=utc_column())
+    problem: str | None = Field(default=None, max_length=64)
     created_at: datetime = Field(sa_column=utc_column(nullable=False))
     updated_at: datetime = Field(sa_column=utc_column(nullable=False))
 
 
 class DeliveryStatus(enum.StrEnum):
-    """How far a delivery has come. ``dead`` is given up: it can be replayed."""
+    """How far a delivery has come. ``dead`` is given up: it can be replayed, by another delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
+    REPLAYED = "replayed"
+
+
+IS_PENDING = text("webhook_deliveries.status = 'pending'")
+"""The condition of the index of what is to be delivered: a database uses it only where the query says the same."""
+
+IS_DEAD = text("webhook_deliveries.status = 'dead'")
+"""The condition of the index of what was given up."""
 
 
 class DeliveryRecord(SQLModel, table=True):
@@ -120,12 +130,20 @@ class DeliveryRecord(SQLModel, table=True):
 
     ``next_at`` and ``lease_until`` are on the database's clock. Whoever claims a delivery counts ``attempts`` up before
     anything is sent: the same number is never sent twice, and only the claimer of that number may write its outcome.
+    While it is claimed, ``next_at`` is the end of the lease.
     """
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
-        Index(None, "tenant_id", "endpoint_id", "id"),
-        Index(None, "status", "next_at"),
+        Index(None, "endpoint_id", "id"),
+        Index(
+            "ix_webhook_deliveries_pending",
+            "endpoint_id",
+            "next_at",
+            sqlite_where=IS_PENDING,
+            postgresql_where=IS_PENDING,
+        ),
+        Index("ix_webhook_deliveries_dead", "endpoint_id", "id", sqlite_where=IS_DEAD, postgresql_where=IS_DEAD),
         Index(None, "event_id"),
     )
 

@@ -20,10 +20,14 @@ class EventType(enum.StrEnum):
     ENDPOINT_TEST = "webhook_endpoint.test"
 
 
+_OURS = frozenset(each.partition(".")[0] for each in EventType)
 _SAME = {"issue.ignored": "issue.archived"}  # older and newer word for the same change
 
 
 def build_type(resource: str, action: str) -> str:
-    """The type of one of Sentry's events. The two go together: ``created`` alone may be of an issue or a comment."""
-    text = f"{resource}.{action}"
+    """The type of one of Sentry's events. The two go together: ``created`` alone may be of an issue or a comment.
+
+    A webhook's resource may come from a header, which is not signed. One that is ours is not believed: ``unknown``.
+    """
+    text = f"{'unknown' if resource in _OURS else resource}.{action}"
     return _SAME.get(text, text)

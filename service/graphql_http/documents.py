@@ -65,6 +65,11 @@ class Operation:
         """Whether it only reads."""
         return self.node.operation is OperationType.QUERY
 
+    @property
+    def is_subscription(self) -> bool:
+        """Whether it is answered by a stream of events."""
+        return self.node.operation is OperationType.SUBSCRIPTION
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

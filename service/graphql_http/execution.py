@@ -1,13 +1,14 @@
 """Running one operation: the executor that the schema names, and a client that may leave."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterable, Awaitable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import strawberry
 from graphql import ExecutionResult
-from graphql.execution import Executor
+from graphql.execution import create_source_event_stream, execute_subscription_event
+from graphql.execution.executor import Executor
 from starlette.types import Receive
 from strawberry.execution import optimized_is_awaitable
 
@@ -40,6 +41,27 @@ class Runner:
         Raises :class:`OperationRefused` where the variables do not fit.
         """
         executor_class = self.executor_class or self.schema.execution_context_class
+        executor = self._build(executor_class, document, operation, request, context)
+        # Without @defer and @stream in the schema, which it does not enable, there is one result.
+        return cast("ExecutionResult | Awaitable[ExecutionResult]", executor.execute_operation())
+
+    def build(
+        self, document: Document, operation: Operation, request: GraphQLRequest, context: object
+    ) -> "Executor[Any]":
+        """An operation with its variables, for :func:`open_source` and :func:`execute_event`.
+
+        Raises :class:`OperationRefused` where the variables do not fit.
+        """
+        return self._build(self.schema.execution_context_class, document, operation, request, context)
+
+    def _build(
+        self,
+        executor_class: "type[Executor[Any]]",
+        document: Document,
+        operation: Operation,
+        request: GraphQLRequest,
+        context: object,
+    ) -> "Executor[Any]":
         executor = executor_class.build(
             self.schema._schema,  # noqa: SLF001 - where every integration finds it
             document.ast,
@@ -54,8 +76,21 @@ class Runner:
         )
         if isinstance(executor, list):
             raise OperationRefused(InvalidVariables(executor))
-        # Without @defer and @stream in the schema, which it does not enable, there is one result.
-        return cast("ExecutionResult | Awaitable[ExecutionResult]", executor.execute_operation())
+        return executor
+
+
+async def open_source(executor: "Executor[Any]") -> AsyncIterable[Any] | ExecutionResult:
+    """Call a subscription's resolver: what its events come from, or errors only."""
+    source = create_source_event_stream(executor)
+    return await source if isinstance(source, Awaitable) else source
+
+
+async def execute_event(executor: "Executor[Any]", event: object, context: object) -> ExecutionResult:
+    """Resolve a subscription's selection for one event, in a context of its own: no loader outlives its event."""
+    each = executor.build_per_event_executor(event)
+    each.context_value = context
+    result = execute_subscription_event(each)
+    return await result if isinstance(result, Awaitable) else result
 
 
 async def finish_query(running: Awaitable[ExecutionResult], receive: Receive) -> ExecutionResult:

@@ -4,23 +4,31 @@ from service.graphql_http.problems import NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
+EVENT_STREAM = "text/event-stream"
 
 
 def choose_media_type(accept: str | None) -> str:
     """The answer's media type for an ``Accept`` header (RFC 9110, 12.5.1).
 
     Without a wish of the client's it is ``application/json``, as the specification asks for the sake of old clients;
-    between two that are as welcome, ``application/graphql-response+json`` where it is named.
-    Raises :class:`NotAcceptable`.
+    between two that are as welcome, ``application/graphql-response+json`` where it is named; and ``text/event-stream``
+    only where neither is welcome. Raises :class:`NotAcceptable`.
     """
     if accept is None or not accept.strip():
         return JSON
     ranges = [_parse_range(part) for part in accept.split(",")]
     json, graphql_response = _quality(JSON, ranges), _quality(GRAPHQL_RESPONSE, ranges)
     if not json and not graphql_response:
+        if accepts_event_stream(accept):
+            return EVENT_STREAM
         raise NotAcceptable("Answers come as application/graphql-response+json or application/json.")
     is_named = any(name == GRAPHQL_RESPONSE for name, _ in ranges)
     return GRAPHQL_RESPONSE if graphql_response > json or (graphql_response == json and is_named) else JSON
+
+
+def accepts_event_stream(accept: str | None) -> bool:
+    """Whether an ``Accept`` header lets an answer be a stream of events."""
+    return not (accept or "").strip() or _quality(EVENT_STREAM, [*map(_parse_range, (accept or "").split(","))]) > 0
 
 
 def wants_html(accept: str | None) -> bool:
@@ -57,7 +65,7 @@ def _parse_range(part: str) -> tuple[str, float]:
 
 def _quality(media_type: str, ranges: list[tuple[str, float]]) -> float:
     """The quality of the most specific range that covers the type; 0 where none does."""
-    for pattern in (media_type, "application/*", "*/*"):
+    for pattern in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
         found = [quality for name, quality in ranges if name == pattern]
         if found:
             return max(found)

@@ -22,11 +22,11 @@ class UnsupportedMediaType(BadInput):
 
 
 class NotAcceptable(BadInput):
-    """The client takes none of the two types that answers come in."""
+    """The client takes none of the types that answers come in."""
 
     code = "NOT_ACCEPTABLE"
     status = 406
-    cure = "Send `Accept: application/graphql-response+json` or `Accept: application/json`."
+    cure = "Send `Accept: application/graphql-response+json`, or `Accept: text/event-stream` to subscribe."
 
 
 class MethodNotAllowed(BadInput):
@@ -56,6 +56,22 @@ class IntrospectionDisabled(BadInput):
 
     code = "INTROSPECTION_DISABLED"
     cure = "Read the schema from schema.graphql, or have the operator set SENTRY_GRAPH_INTROSPECTION=true."
+
+
+class SubscriptionsOff(BadInput):
+    """A subscription where none are offered."""
+
+    code = "SUBSCRIPTIONS_OFF"
+    cure = "Read lists again now and then, or have the operator set SENTRY_GRAPH_SUBSCRIPTIONS."
+
+
+class ServiceStops(ServiceError):
+    """The process is about to stop, and long connections end: another process goes on."""
+
+    code = "SERVICE_STOPS"
+    status = 503
+    retryable = True
+    cure = "Connect again."
 
 
 class OperationNotFound(BadInput):

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 import structlog
-from graphql import ArgumentNode, GraphQLError, ValueNode
+from graphql import ArgumentNode, ExecutionResult, GraphQLError, ValueNode
 from starlette.responses import Response
 
 from service.errors import BadInput, ServiceError
-from service.graphql_http.problems import InvalidDocument
+from service.graphql_http.problems import InvalidDocument, OperationRefused
 
 _MAX_ERRORS = 50
 # Messages quote names and values of the request; those can be as long as the request.
@@ -58,15 +58,43 @@ def format_unforeseen(error: BaseException) -> list[Formatted]:
     return [_masked(correlation_id)]
 
 
+def format_error(error: Exception) -> list[Formatted]:
+    """The errors of an operation that ended with an exception, whatever it is."""
+    if isinstance(error, OperationRefused):
+        return format_problem(error.problem)
+    return format_problem(error) if isinstance(error, ServiceError) else format_unforeseen(error)
+
+
+def build_payload(result: ExecutionResult, extensions: Mapping[str, Any]) -> dict[str, Any]:
+    """An operation's result as GraphQL shapes it."""
+    payload: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        payload["errors"] = format_field_errors(result.errors)
+    if extensions:
+        payload["extensions"] = extensions
+    return payload
+
+
+def find_codes(payload: Mapping[str, Any]) -> list[str]:
+    """The codes of a payload's errors."""
+    return [error["extensions"]["code"] for error in payload.get("errors", ())]
+
+
+def encode_payload(payload: Mapping[str, Any]) -> tuple[bytes, bool]:
+    """A payload as JSON; ``msgspec.Raw`` values in it are spliced in as they are. False where errors took its place."""
+    try:
+        return _encoder.encode(payload), True
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        # A resolver's value that is no JSON: a lone surrogate, say, or an unknown type.
+        return _encoder.encode({"errors": format_unforeseen(error)}), False
+
+
 def encode_response(
     payload: Mapping[str, Any], *, media_type: str, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Encode an answer once. ``msgspec.Raw`` values in it are spliced in as they are."""
-    try:
-        body = _encoder.encode(payload)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        # A resolver's value that is no JSON: a lone surrogate, say, or an unknown type.
-        body, status = _encoder.encode({"errors": format_unforeseen(error)}), 500
+    """Encode an answer once."""
+    body, is_whole = encode_payload(payload)
+    status = status if is_whole else 500
     return Response(
         body,
         status,
@@ -81,20 +109,20 @@ def encode_response(
 
 
 def _format_field_error(error: GraphQLError, correlation_id: str) -> Formatted:
-    cause = _root_cause(error)
+    cause = find_cause(error)
     if isinstance(cause, ServiceError):
         return _format_located(error, cause.message, cause.extensions())
     if isinstance(cause, GraphQLError):
         if "code" in (cause.extensions or {}):
             return _format_located(error, cause.message, dict(cause.extensions or {}))
-        if _is_about_input(cause):
+        if is_about_input(cause):
             return _format_located(error, cause.message, BadInput("").extensions())
     _log_unforeseen(cause, correlation_id, path=error.path)
     masked = _masked(correlation_id)
     return _format_located(error, masked["message"], masked["extensions"])
 
 
-def _root_cause(error: GraphQLError) -> Exception:
+def find_cause(error: GraphQLError) -> Exception:
     """What a resolver raised, under the GraphQL errors that locate it; or the innermost of these."""
     cause: Exception = error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
@@ -105,13 +133,13 @@ def _root_cause(error: GraphQLError) -> Exception:
 def _format_request_error(error: GraphQLError, problem: ServiceError) -> Formatted:
     message = _VALUE_OF_ENUM.sub("The value does not exist", _VALUE_AT_END.sub(".", error.message))
     extensions = problem.extensions()
-    cause = _root_cause(error)
+    cause = find_cause(error)
     if isinstance(cause, ServiceError):  # of a scalar's parser, about the value
         message, extensions = f"{message} {cause.message}", cause.extensions()
     return _format_located(error, message, extensions)
 
 
-def _is_about_input(error: GraphQLError) -> bool:
+def is_about_input(error: GraphQLError) -> bool:
     """Whether graphql-core complains of an argument's value, and not of what a resolver answered."""
     return any(isinstance(node, ArgumentNode | ValueNode) for node in error.nodes or ())
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from service.errors import ConfigurationError
 
+_STALLED_MILLISECONDS = 60_000
+"""How long a client may take none of what it is sent until its connection is lost: it would be held for ever."""
+
 
 @contextlib.contextmanager
 def open_sockets(host: str, port: int) -> Iterator[list[socket.socket]]:
@@ -31,6 +34,8 @@ def _bind(family: int, address: tuple[str | int, ...] | tuple[int, bytes]) -> so
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # 0.0.0.0 has a socket of its own
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted inherits it
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MILLISECONDS)
         bound.bind(address)
         bound.listen()  # only now is the port ours; who comes early waits
     except OSError:

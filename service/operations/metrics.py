@@ -6,6 +6,7 @@ No label holds what a caller or Sentry can make up without bound: tenants, paths
 import hmac
 import ipaddress
 import platform
+from collections.abc import Callable, Sequence
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
@@ -21,6 +22,7 @@ OTHER = "other"
 _PREFIX = "sentry_graph"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_DELIVERY_SECONDS = (*_SECONDS, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
 _MAX_SERIES = 2_000
 _MAX_WORDS = 100
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -59,6 +61,9 @@ class Metrics:
         self._http_requests = self._counter("http_requests", "HTTP requests answered.", "route", "method", "status")
         self._http_seconds = self._histogram("http_request_seconds", "Seconds to the end of the answer.", "route")
         self._http_open = Gauge(f"{_PREFIX}_http_requests_open", "HTTP requests running.", registry=self.registry)
+        self._streams_open = Gauge(
+            f"{_PREFIX}_streams_open", "WebSockets and event streams open.", registry=self.registry
+        )
         self._graphql_requests = self._counter(
             "graphql_requests",
             "GraphQL requests; outcome is OK, PARTIAL (some fields failed) or the code that refused the whole.",
@@ -87,6 +92,37 @@ class Metrics:
         self._unsent = self._counter(
             "sentry_calls_unsent", "Calls never sent: breaker open, no credential, or no turn in time.", "host"
         )
+        self._webhooks = self._counter(
+            "webhooks_received",
+            "Sentry's webhooks by where they came to (app, receiver, unknown); outcome is accepted, repeat, "
+            "quarantined, refused or failed.",
+            "address",
+            "outcome",
+        )
+        self._repairs = self._counter(
+            "repairs",
+            "Looks at a connection's issues; outcome is compared, took_stock (the first), postponed, failed, "
+            "superseded or cancelled.",
+            "outcome",
+        )
+        self._repaired = self._counter("repaired_events", "Events that no webhook told of.", "type")
+        self._deliveries = self._counter(
+            "webhook_deliveries",
+            "Attempts to deliver an event to an endpoint; outcome is delivered, failed (tried again), dead (given up), "
+            "or lost (came too late to count).",
+            "outcome",
+        )
+        self._delivery_seconds = Histogram(
+            f"{_PREFIX}_webhook_delivery_seconds",
+            "Seconds from an event, or a replay of it, to the attempt that delivered it.",
+            registry=self.registry,
+            buckets=_DELIVERY_SECONDS,
+        )
+        self._pending = Gauge(
+            f"{_PREFIX}_webhook_deliveries_pending",
+            "Deliveries that wait for an attempt, of all processes; what is beyond 100 000 is not counted.",
+            registry=self.registry,
+        )
         self._series = _FirstFew(_MAX_SERIES)
         self._hosts = _FirstFew(_MAX_WORDS)
         self._outcomes = _FirstFew(_MAX_WORDS)
@@ -101,22 +137,28 @@ class Metrics:
         self._http_open.dec()
         method = record.method if record.method in _METHODS else OTHER
         self._http_requests.labels(record.route, method, str(record.status)).inc()
-        self._http_seconds.labels(record.route).observe(record.seconds)
+        if record.kind != "subscription":  # which lasts for as long as its reader likes
+            self._http_seconds.labels(record.route).observe(record.seconds)
         if record.is_graphql:
-            self._count_graphql(record)
+            self.count_graphql(record.kind, record.codes, has_run=record.has_run, seconds=record.seconds)
 
-    def _count_graphql(self, record: RequestRecord) -> None:
-        codes = [self._codes.bound(code) for code in record.codes]
-        kind = record.kind or "unknown"
-        outcome = "OK" if not codes else "PARTIAL" if record.has_run else codes[0]
+    def count_graphql(self, kind: str | None, codes: Sequence[str], *, has_run: bool, seconds: float) -> None:
+        """A GraphQL operation has ended."""
+        bound = [self._codes.bound(code) for code in codes]
+        kind = kind or "unknown"
+        outcome = "OK" if not bound else "PARTIAL" if has_run else bound[0]
         self._graphql_requests.labels(kind, outcome).inc()
-        self._graphql_seconds.labels(kind).observe(record.seconds)
-        for code in codes:
+        self._graphql_seconds.labels(kind).observe(seconds)
+        for code in bound:
             self._graphql_errors.labels(code).inc()
 
     def count_fallback(self, reason: str) -> None:
         """An operation was not compiled."""
         self._fallbacks.labels(reason).inc()
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Ask ``count`` how many WebSockets and event streams are open, whenever metrics are read."""
+        self._streams_open.set_function(count)
 
     def count_call(self, call: CallObservation) -> None:
         """A call to Sentry has ended."""
@@ -132,6 +174,26 @@ class Metrics:
             self._attempts.labels(host).inc(call.attempts)
         else:
             self._unsent.labels(host).inc()
+
+    def count_webhook(self, address: str, outcome: str) -> None:
+        """A webhook of Sentry's has been answered."""
+        self._webhooks.labels(address, outcome).inc()
+
+    def count_repair(self, outcome: str, types: Sequence[str]) -> None:
+        """A look at a connection's issues has ended; ``types`` are those of the events that it added."""
+        self._repairs.labels(outcome).inc()
+        for type_ in types:
+            self._repaired.labels(type_).inc()
+
+    def count_delivery(self, outcome: str, seconds: float) -> None:
+        """An attempt to deliver an event has ended, so many seconds after the event or its replay."""
+        self._deliveries.labels(outcome).inc()
+        if outcome == "delivered":
+            self._delivery_seconds.observe(seconds)
+
+    def set_pending(self, count: int) -> None:
+        """So many deliveries wait."""
+        self._pending.set(count)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the format that suits an ``Accept`` header, and its media type."""

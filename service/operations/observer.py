@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ConfigurationError
 from service.operations.metrics import Metrics
-from service.operations.record import UNMATCHED, RequestRecord, current
+from service.operations.record import UNMATCHED, RequestRecord, current, describe_operation, new_request_id
 from service.sentry.calls import CallObservation
 from service.settings import Settings
 
@@ -64,12 +64,18 @@ class Observer:
         """The authenticator, which from then on names the tenant in the request's log lines."""
         return _ObservedAuthenticator(authenticator)
 
-    def graphql_request(self, *, kind: str | None, name: str | None, codes: Sequence[str], has_run: bool) -> None:
-        """A GraphQL request has been answered: the operation's type and name where known, its errors' codes.
+    def graphql_request(
+        self, *, kind: str | None, name: str | None, codes: Sequence[str], has_run: bool, seconds: float | None = None
+    ) -> None:
+        """A GraphQL operation has ended: its type and name where known, its errors' codes.
 
-        ``has_run`` is False where it was refused as a whole.
+        ``has_run`` is False where it was refused as a whole; ``seconds`` are given of one over a WebSocket, which is no
+        request of its own.
         """
-        if record := current.get():
+        if seconds is not None:
+            self.metrics.count_graphql(kind, codes, has_run=has_run, seconds=seconds)
+            _log_operation(kind, name, codes, seconds)
+        elif record := current.get():
             record.is_graphql = True
             record.kind, record.name = kind, name
             record.codes, record.has_run = tuple(codes), has_run
@@ -85,6 +91,22 @@ class Observer:
             self._tracing.sentry_call(call)
         if current.get():  # while serving; a command's output is its own
             _log.debug("sentry_call", host=call.host, method=call.method, endpoint=call.template, outcome=call.outcome)
+
+    def webhook(self, address: str, outcome: str) -> None:
+        """A webhook of Sentry's has been answered: the kind of address it came to, and what became of it."""
+        self.metrics.count_webhook(address, outcome)
+
+    def repair(self, outcome: str, types: Sequence[str]) -> None:
+        """A look at a connection's issues has ended: how, and the types of the events that it added."""
+        self.metrics.count_repair(outcome, types)
+
+    def delivery(self, outcome: str, seconds: float) -> None:
+        """An attempt to deliver an event to an endpoint has ended, so many seconds after the event."""
+        self.metrics.count_delivery(outcome, seconds)
+
+    def deliveries_pending(self, count: int) -> None:
+        """So many deliveries wait for an attempt."""
+        self.metrics.set_pending(count)
 
     def request(self, record: RequestRecord, headers: Headers) -> contextlib.AbstractContextManager[None]:
         """Runs around a request; ``record`` is complete at its end."""
@@ -110,6 +132,8 @@ class ObservedApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, observed."""
         if scope["type"] != "http":
+            structlog.contextvars.clear_contextvars()
+            structlog.contextvars.bind_contextvars(request_id=new_request_id())
             await self._app(scope, receive, send)
             return
         record = RequestRecord(scope["method"])
@@ -177,6 +201,11 @@ def _find_route(scope: Scope) -> str:
     # A mount's endpoint is the application that is mounted.
     found = (route for route in routes if endpoint in (getattr(route, "endpoint", None), getattr(route, "app", None)))
     return getattr(next(found, None), "path", UNMATCHED)
+
+
+def _log_operation(kind: str | None, name: str | None, codes: Sequence[str], seconds: float) -> None:
+    said = {"operation": describe_operation(kind, name), "codes": tuple(codes)}
+    _log.info("operation", ms=round(seconds * 1000, 1), **{name: value for name, value in said.items() if value})
 
 
 def _log_request(record: RequestRecord) -> None:

@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 UNMATCHED = "(unmatched)"
 
 
+def new_request_id() -> str:
+    """What finds the log lines of one request, or of one WebSocket."""
+    return secrets.token_hex(8)
+
+
+def describe_operation(kind: str | None, name: str | None) -> str | None:
+    """``query Users``, or only the type where the operation has no name."""
+    return f"{kind} {name}" if kind and name else kind
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """One request. ``route`` is the template of its path; ``seconds`` run to the end of the answer.
@@ -16,7 +26,7 @@ class RequestRecord:
     """
 
     method: str
-    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    request_id: str = field(default_factory=new_request_id)
     route: str = UNMATCHED
     status: int = 500  # until an answer says otherwise
     seconds: float = 0.0
@@ -29,8 +39,8 @@ class RequestRecord:
 
     @property
     def operation(self) -> str | None:
-        """``query Users``, or only the type where the operation has no name."""
-        return f"{self.kind} {self.name}" if self.kind and self.name else self.kind
+        """The operation, as :func:`describe_operation` has it."""
+        return describe_operation(self.kind, self.name)
 
 
 current: ContextVar[RequestRecord | None] = ContextVar("current_request", default=None)

@@ -57,6 +57,8 @@ _PATTERNS = tuple(
         (("sntry",), r"sntry[a-z]{1,4}_[a-z0-9+/=_.%-]+", MASK),
         # our API keys
         (("sg_",), r"sg_[a-z0-9]{4,}_[a-z0-9]+", MASK),
+        # Secrets of webhook endpoints (Standard Webhooks)
+        (("whsec_",), r"whsec_[a-z0-9+/=_-]+", MASK),
         # RFC 7519, 3, or its first part alone
         (("eyj",), r"eyJ[a-z0-9_=-]{8,}(?:\.[a-z0-9_=-]*){0,4}", MASK),
         # RFC 7468, 10

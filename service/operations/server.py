@@ -17,14 +17,17 @@ class GracefulServer(uvicorn.Server):
 
     After SIGTERM, ``drain`` is called (so that ``/ready`` fails) and requests are still taken for ``drain_seconds``: a
     load balancer needs these to look elsewhere. Then, and at once after SIGINT or a second signal, no connection is
-    accepted any more, running requests have the configuration's ``timeout_graceful_shutdown`` to end, and
-    :meth:`serve` returns. uvicorn itself would raise the signal once more there, and so end the process before what
-    was opened for it is closed.
+    accepted any more, ``stop`` is called (so that what would stay open for hours ends), running requests have the
+    configuration's ``timeout_graceful_shutdown`` to end, and :meth:`serve` returns. uvicorn itself would raise the
+    signal once more there, and so end the process before what was opened for it is closed.
     """
 
-    def __init__(self, config: uvicorn.Config, *, drain: Callable[[], None], drain_seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, drain: Callable[[], None], drain_seconds: float, stop: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._drain = drain
+        self._stop = stop
         self._drain_seconds = drain_seconds
         self._stop_at: float | None = None
 
@@ -36,8 +39,9 @@ class GracefulServer(uvicorn.Server):
             _log.info("listening", host=host, port=port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let running requests end."""
+        """Let running requests end, and ask those to that would run on."""
         _log.info("stopping", open_connections=len(self.server_state.connections))
+        self._stop()
         await super().shutdown(sockets)
         _log.info("stopped")
 

@@ -105,6 +105,7 @@ EVENT: Needs = {
     "PUT": scopes("event:write event:admin"),
     "DELETE": scopes("event:admin"),
 }
+COMMENT: Needs = EVENT | {"DELETE": scopes("event:read event:write event:admin")}
 EVENTS_TABLE: Needs = {"GET": ORGANIZATION["GET"]}
 AUTH_TOKEN: Needs = dict.fromkeys(("GET", "POST", "PUT"), ORGANIZATION["GET"]) | {
     "DELETE": scopes("org:write org:admin")

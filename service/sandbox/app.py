@@ -16,18 +16,20 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from service.sandbox import consent, control, installing, oauth, web
+from service.sandbox.announcer import Announcer
 from service.sandbox.asgi import RecordedRequest, break_off, date_answers, resolve_dots, respond, serve_lifespan
 from service.sandbox.authentication import authenticate
 from service.sandbox.call import Call
+from service.sandbox.deliveries import Delivery
 from service.sandbox.dispatch import answer, find_endpoint
-from service.sandbox.endpoints.installations import show_installation
 from service.sandbox.faults import Faults, Wire
+from service.sandbox.happenings import Happenings
 from service.sandbox.limits import Limiter, too_many
 from service.sandbox.responses import Answer
 from service.sandbox.seed import build_world
 from service.sandbox.upheavals import Upheavals
-from service.sandbox.webhooks import Delivery, Webhooks
-from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, Installation, Manner, Token, User
+from service.sandbox.webhooks import Webhooks
+from service.sandbox.world import DEMO_APP, DEMO_INTERNAL_APP, DEMO_OAUTH_CLIENT, Manner, Token
 
 _TOKEN_PATH = "/oauth/token/"  # noqa: S105 (a path)
 _KEPT_REQUESTS = 10_000
@@ -40,7 +42,7 @@ class SandboxConfig:
     ``manner``: as a self-hosted 23.7, or as the newest server. ``rate_limit``: calls per ``rate_window`` seconds (None:
     neither limits nor headers); ``endpoint_limits`` gives issues and events limits of their own. ``region_url``: where
     organizations say they live, by default here. ``control``: serve the private endpoint that switches faults from
-    another process.
+    another process. ``webhook_retry_wait``: seconds between the attempts of a webhook that is retried.
     """
 
     manner: Manner = "latest"
@@ -50,15 +52,16 @@ class SandboxConfig:
     endpoint_limits: bool = True
     region_url: str | None = None
     control: bool = False
+    webhook_retry_wait: float = 300.0
     clock: Callable[[], float] = time
 
 
-class Sandbox(Upheavals):
+class Sandbox(Upheavals, Happenings):
     """The ASGI app, with what tests and the demo hold it by.
 
     ``requests`` are the calls that arrived, the oldest first, in a bounded list; ``faults`` the ways to misbehave;
-    ``limiter`` the rate limiter; ``webhooks`` what was sent to apps; ``manner`` may be changed at any time, and
-    ``skew``, the seconds by which its clock is ahead. ``url`` is where it is served.
+    ``limiter`` the rate limiter; ``webhooks`` what is sent to apps, and the ways to lose it; ``manner`` may be changed
+    at any time, and ``skew``, the seconds by which its clock is ahead. ``url`` is where it is served.
     """
 
     def __init__(self, config: SandboxConfig) -> None:
@@ -70,7 +73,7 @@ class Sandbox(Upheavals):
         self.limiter = self._build_limiter()
         self.manner: Manner = config.manner
         self.skew = 0.0
-        self.webhooks = Webhooks(self.clock)
+        self.webhooks: Webhooks = Webhooks(self.clock, config.webhook_retry_wait)
         self._pages = web.Pages(
             {
                 "/auth/login/": web.login,
@@ -82,7 +85,7 @@ class Sandbox(Upheavals):
 
     @property
     def deliveries(self) -> list[Delivery]:
-        """The webhooks that were sent, the oldest first."""
+        """The webhooks that were sent, the oldest first; those that were dropped are ``webhooks.missed``."""
         return list(self.webhooks.deliveries)
 
     def clock(self) -> float:
@@ -100,10 +103,11 @@ class Sandbox(Upheavals):
         )
 
     def reset(self) -> None:
-        """Back to how it was at the start: world, requests, faults, limits, manner, clock."""
+        """Back to how it was at the start: world, requests, faults, webhooks, limits, manner, clock."""
         self.faults.clear()
         self.requests.clear()
-        self.webhooks.deliveries.clear()
+        self.webhooks.clear()
+        self.webhooks.retry_wait = self.config.webhook_retry_wait
         self._pages.clear()
         self.limiter = self._build_limiter()
         self.manner = self.config.manner
@@ -111,13 +115,20 @@ class Sandbox(Upheavals):
         if not self.world.is_pristine:
             self.world = build_world()
 
-    def register_redirects(self, *, oauth: Sequence[str], install: str, webhook: str | None) -> None:
-        """Says where the demo's clients live: the OAuth application's redirect URIs, the app's redirect and webhook."""
+    def register_redirects(
+        self, *, oauth: Sequence[str], install: str, webhook: str | None, internal_webhook: str | None = None
+    ) -> None:
+        """Says where the demo's clients live.
+
+        The OAuth application's redirect URIs, the app's redirect and webhook, and the internal integration's webhook.
+        """
         client = self.world.find_oauth_application(DEMO_OAUTH_CLIENT.client_id)
         app = self.world.find_app(DEMO_APP.slug)
-        if client is None or app is None:
+        internal = self.world.find_app(DEMO_INTERNAL_APP.slug)
+        if client is None or app is None or internal is None:
             raise KeyError("the demo's clients are gone")
         client.redirect_uris, app.redirect_url, app.webhook_url = list(oauth), install, webhook
+        internal.webhook_url = internal_webhook
         self.world.changed()
 
     def count(self, method: str = "", path: str = "") -> int:
@@ -137,18 +148,8 @@ class Sandbox(Upheavals):
             body=b"",
             names={},
             now=datetime.fromtimestamp(self.clock(), UTC),
-            notify=self._notify,
+            announcer=Announcer(self.world, self.manner, self.url, self.webhooks),
         )
-
-    def _notify(self, installation: Installation, action: str, by: User | None) -> None:
-        actor = {"type": "user", "id": by.id, "name": by.name} if by else _SENTRY
-        payload = {
-            "action": action,
-            "installation": {"uuid": installation.uuid},
-            "data": {"installation": show_installation(installation)},
-            "actor": actor,
-        }
-        self.webhooks.send(installation.app, "installation", payload)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one call (ASGI)."""
@@ -220,9 +221,6 @@ class Sandbox(Upheavals):
             await respond(send, call.method, given, {})
 
         await fault.play(Wire(send, answer_with, abort, carry_out() if fault.commits else None))
-
-
-_SENTRY = {"type": "application", "id": "sentry", "name": "Sentry"}
 
 
 def create_sandbox(config: SandboxConfig | None = None) -> Sandbox:

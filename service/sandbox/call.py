@@ -10,13 +10,12 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from service.sandbox.access import Needs, Scopes
+from service.sandbox.announcer import Announcer
 from service.sandbox.pagination import Cursor, Page, parse_size
 from service.sandbox.responses import Answer, answer_json, detail, not_found
-from service.sandbox.world import Installation, Manner, Organization, Project, Team, Token, User, World, find
+from service.sandbox.world import Manner, Organization, Project, Team, Token, User, World, find
 
 Handler = Callable[["Call"], Answer]
-Notify = Callable[[Installation, str, User | None], None]
-"Tells an app by webhook what became of an installation: ``created`` or ``deleted``, and by whom."
 Found = TypeVar("Found")
 
 
@@ -57,8 +56,8 @@ class Call:
     """A call that was let through.
 
     ``base`` is the server's own URL as the caller wrote it; ``region`` that of the region;
-    ``now`` the time outside: in the world itself, time moves by a second with every write. ``headers`` have lower-case
-    names.
+    ``now`` the time outside: in the world itself, time moves by a second with every write. ``announcer`` sends the
+    webhooks of what the call changes. ``headers`` have lower-case names.
     """
 
     world: World
@@ -71,8 +70,8 @@ class Call:
     body: bytes
     names: Mapping[str, str]
     now: datetime
+    announcer: Announcer
     headers: Mapping[str, str] = field(default_factory=dict)
-    notify: Notify = lambda _installation, _action, _by: None
     token: Token | None = None
     access: Scopes = frozenset()
     found: Organization | None = None

@@ -49,7 +49,7 @@ class DemoOAuthClient:
 
 @dataclass(frozen=True, slots=True)
 class DemoApp:
-    """A public integration of the sandbox, installed nowhere yet. Its addresses are set at run time, too."""
+    """A published integration of the sandbox, installed nowhere yet. Its addresses are set at run time, too."""
 
     slug: str = "graph-linker"
     name: str = "Graph Linker"
@@ -58,7 +58,20 @@ class DemoApp:
     verify_install: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class DemoInternalApp:
+    """The internal integration of the largest organization, whose token is ``DEMO_TOKENS.internal``.
+
+    Its webhook URL is set at run time, too.
+    """
+
+    slug: str = "internal-sync"
+    client_id: str = "be" * 32
+    client_secret: str = "cf" * 32
+
+
 DEMO_OAUTH_CLIENT = DemoOAuthClient()
 DEMO_APP = DemoApp()
+DEMO_INTERNAL_APP = DemoInternalApp()
 DEMO_PASSWORD = "made-up-password"  # noqa: S105 (good nowhere else)
 "The password of everybody in the sandbox."

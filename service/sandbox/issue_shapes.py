@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from service.sandbox.shapes import Payload, show_self, stamp
-from service.sandbox.world import Comment, Issue, Manner, Organization, Release
+from service.sandbox.world import Comment, Event, Issue, Manner, Organization, Release
 
 EVENTS_SHOWN = 120
 
@@ -56,6 +56,8 @@ def show_issue(issue: Issue, organization: Organization, base: str, manner: Mann
     }
     if manner == "latest":
         shown |= {"priority": issue.priority, "priorityLockedAt": None}
+    else:
+        shown["metadata"] |= {"display_title_with_tree_label": False}
     return shown
 
 
@@ -122,37 +124,43 @@ def show_comment(comment: Comment, manner: Manner) -> Payload:
 
 def event_ids(issue: Issue) -> list[str]:
     """The ids of an issue's events, newest first: as many as it counts, up to a cap."""
-    return [_event_id(issue, number) for number in range(min(issue.count, EVENTS_SHOWN))]
+    return [event_at(issue, number).id for number in range(min(issue.count, EVENTS_SHOWN))]
 
 
-def _event_id(issue: Issue, number: int) -> str:
-    return hashlib.md5(f"{issue.id}/{number}".encode(), usedforsecurity=False).hexdigest()
+def event_at(issue: Issue, number: int) -> Event:
+    """The issue's event of that number, 0 being the newest; those before the run are made up as they are asked for."""
+    if number < len(issue.recorded):
+        return issue.recorded[-1 - number]
+    step = number - len(issue.recorded)
+    newest = issue.recorded[0].at if issue.recorded else issue.last_seen
+    identity = hashlib.md5(f"{issue.id}/{step}".encode(), usedforsecurity=False).hexdigest()
+    at = newest - timedelta(seconds=90 * (step + bool(issue.recorded)))
+    return Event(identity, at, issue.tags, str(1000 + step))
 
 
 def show_event(issue: Issue, number: int, *, full: bool) -> Payload:
     """The issue's event of that number, 0 being the newest; ``full`` adds entries and contexts."""
-    moment = issue.last_seen - timedelta(seconds=90 * number)
-    identity = _event_id(issue, number)
+    event = event_at(issue, number)
     shown: dict[str, Any] = {
-        "id": identity,
+        "id": event.id,
         "groupID": str(issue.id),
-        "eventID": identity,
+        "eventID": event.id,
         "projectID": str(issue.project.id),
         "message": issue.value,
         "title": issue.title,
         "location": "app/main.py",
         "culprit": issue.culprit,
         "user": {
-            "id": str(1000 + number),
+            "id": event.customer_id,
             "email": issue.customer,
             "username": issue.customer.partition("@")[0],
             "ip_address": "192.0.2.7",
             "name": None,
             "data": None,
         },
-        "tags": [{"key": key, "value": value} for key, value in {**issue.tags, "level": issue.level}.items()],
+        "tags": [{"key": key, "value": value} for key, value in {**event.tags, "level": issue.level}.items()],
         "platform": issue.project.platform,
-        "dateCreated": stamp(moment),
+        "dateCreated": stamp(event.at),
         "crashFile": None,
     }
     if not full:
@@ -169,10 +177,10 @@ def show_event(issue: Issue, number: int, *, full: bool) -> Payload:
         "packages": {},
         "type": "error",
         "metadata": {"type": issue.kind, "value": issue.value},
-        "dateReceived": stamp(moment),
+        "dateReceived": stamp(event.at),
         "errors": [],
         "occurrence": None,
-        "fingerprints": [identity],
+        "fingerprints": [event.id],
     }
 
 

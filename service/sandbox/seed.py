@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from service.sandbox.access import ALL_SCOPES, scopes
 from service.sandbox.world import (
     DEMO_APP,
+    DEMO_INTERNAL_APP,
     DEMO_OAUTH_CLIENT,
     DEMO_TOKENS,
     App,
@@ -257,7 +258,9 @@ class _Builder:
         names = DEMO_TOKENS
         member = lumen.members[1].user
         reading = scopes("org:read member:read team:read project:read event:read")
-        internal = self.app("internal-sync", lumen, reading, is_internal=True)
+        demo = DEMO_INTERNAL_APP
+        internal = self.app(demo.slug, lumen, reading, is_internal=True)
+        internal.client_id, internal.client_secret = demo.client_id, demo.client_secret
         public = self.app(
             "account-linker", rail, reading | scopes("event:write event:admin project:releases"), is_internal=False
         )
@@ -280,6 +283,7 @@ class _Builder:
         linker = self.app(DEMO_APP.slug, owner, granted, is_internal=False)
         linker.name, linker.verify_install = DEMO_APP.name, DEMO_APP.verify_install
         linker.client_id, linker.client_secret = DEMO_APP.client_id, DEMO_APP.client_secret
+        linker.is_published = True
         linker.installations.clear()
 
     def app(self, slug: str, organization: Organization, granted: frozenset[str], *, is_internal: bool) -> App:

@@ -149,7 +149,12 @@ def show_organization(organization: Organization, base: str, region: str, manner
         "require2FA": False,
         "requireEmailVerification": False,
         "avatar": _AVATAR,
-        "features": ["discover-basic", "global-views", "invite-members", "team-roles"],
+        "features": [
+            "discover-basic",
+            *(["global-views"] if organization.has_global_views else []),
+            "invite-members",
+            "team-roles",
+        ],
         "links": {"organizationUrl": base, "regionUrl": region},
         "hasAuthProvider": False,
     }

@@ -83,6 +83,19 @@ class Project:
     team_ids: list[int]
     environments: list[str]
     key: str
+    hooks: list["ServiceHook"] = field(default_factory=list)
+    plugin_urls: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ServiceHook:
+    """A project's service hook: where to post which of ``event.created`` and ``event.alert``, signed by ``secret``."""
+
+    guid: str
+    url: str
+    secret: str
+    events: list[str]
+    created: datetime
 
 
 @dataclass(slots=True)
@@ -96,8 +109,21 @@ class Comment:
 
 
 @dataclass(slots=True)
+class Event:
+    """An error that occurred, as far as it differs from others of its issue."""
+
+    id: str
+    at: datetime
+    tags: dict[str, str]
+    customer_id: str
+
+
+@dataclass(slots=True)
 class Issue:
-    """An issue with what its list row shows. ``assignee`` is ``("user" | "team", id)``."""
+    """An issue with what its list row shows. ``assignee`` is ``("user" | "team", id)``.
+
+    ``recorded`` are the events that occurred at run time, the oldest first: the last of those that it counts.
+    """
 
     id: int
     short_id: str
@@ -120,6 +146,7 @@ class Issue:
     assignee: tuple[str, int] | None = None
     comments: list[Comment] = field(default_factory=list)
     external: list[dict[str, Any]] = field(default_factory=list)
+    recorded: list[Event] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -142,10 +169,25 @@ class Release:
 
 
 @dataclass(slots=True)
+class Incident:
+    """A metric alert from its first ``critical`` or ``warning`` until it is ``resolved``."""
+
+    id: int
+    identifier: int
+    rule_id: int
+    rule: str
+    project: Project
+    started: datetime
+    action: str
+    closed: datetime | None = None
+
+
+@dataclass(slots=True)
 class Organization:
     """An organization and all that is in it; lists are in the order that Sentry lists them.
 
-    ``barrier`` is what it asks of people beyond a token: the code of a 401 that no refresh cures.
+    ``barrier`` is what it asks of people beyond a token: the code of a 401 that no refresh cures. Without
+    ``has_global_views`` its plan lists the issues of one project at a time.
     """
 
     id: int
@@ -157,7 +199,9 @@ class Organization:
     projects: list[Project] = field(default_factory=list)
     issues: dict[int, Issue] = field(default_factory=dict)
     releases: list[Release] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
     barrier: Barrier | None = None
+    has_global_views: bool = True
 
     def role_of(self, user: User | None) -> str | None:
         """The user's role here, or None where it is no member."""
@@ -169,6 +213,14 @@ class Organization:
 
 
 _Named = TypeVar("_Named", Organization, Team, Project)
+_Known = TypeVar("_Known")
+
+
+def known(found: _Known | None, name: object) -> _Known:
+    """What was found; KeyError with its name where it was not."""
+    if found is None:
+        raise KeyError(name)
+    return found
 
 
 def find(items: list[_Named], name: str, manner: Manner) -> _Named | None:

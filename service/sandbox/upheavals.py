@@ -2,22 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from service.sandbox.call import Call
 from service.sandbox.endpoints.credentials import mint
 from service.sandbox.endpoints.installations import TOKEN_LIFE, install, uninstall
 from service.sandbox.oauth import give_token
-from service.sandbox.structure import Barrier, Organization, User
+from service.sandbox.structure import Barrier, Organization, User, known
 from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, App, Installation, OAuthApplication, Token, World
-
-Found = TypeVar("Found")
-
-
-def _known(found: Found | None, name: str) -> Found:
-    if found is None:
-        raise KeyError(name)
-    return found
 
 
 class Upheavals:
@@ -31,7 +22,7 @@ class Upheavals:
 
     def revoke(self, token: str) -> None:
         """Revokes by an access token: of OAuth, what the person approved with all its tokens; else this token."""
-        found = _known(self.world.find_token(token), "token")
+        found = known(self.world.find_token(token), "token")
         gone = [found]
         if found.application and found.user:
             found.application.approved.pop(found.user.id, None)
@@ -46,7 +37,7 @@ class Upheavals:
 
     def expire(self, token: str) -> None:
         """Lets an access token expire now; its refresh token stays good."""
-        _known(self.world.find_token(token), "token").expires = datetime.fromtimestamp(0, UTC)
+        known(self.world.find_token(token), "token").expires = datetime.fromtimestamp(0, UTC)
         self.world.changed()
 
     def disable_client(self, client_id: str) -> None:
@@ -78,18 +69,18 @@ class Upheavals:
 
     def install(self, slug: str = DEMO_APP.slug, organization: str = "lumen-labs", *, by: str = "") -> Installation:
         """Installs an app as somebody would in a browser, with its webhook."""
-        app = _known(self.world.find_app(slug), slug)
+        app = known(self.world.find_app(slug), slug)
         return install(self.blank_call(), app, self._place(organization), self._person(by))
 
     def uninstall(self, uuid: str, *, by: str = "") -> None:
         """Uninstalls as somebody would, with its webhook."""
-        uninstall(self.blank_call(), _known(self.world.find_installation(uuid), uuid), self._person(by))
+        uninstall(self.blank_call(), known(self.world.find_installation(uuid), uuid), self._person(by))
 
     def grant_oauth(
         self, scopes: Iterable[str], *, by: str = "", client_id: str = DEMO_OAUTH_CLIENT.client_id
     ) -> Token:
         """An OAuth token with its refresh token, as after consent and exchange."""
-        application, user = _known(self.world.find_oauth_application(client_id), client_id), self._person(by)
+        application, user = known(self.world.find_oauth_application(client_id), client_id), self._person(by)
         granted = frozenset(scopes)
         application.approved[user.id] = application.approved.get(user.id, frozenset()) | granted
         token = give_token(self.blank_call(), application, user, granted)
@@ -98,7 +89,7 @@ class Upheavals:
 
     def grant_installation(self, organization: str = "lumen-labs", slug: str = DEMO_APP.slug) -> Token:
         """The token of an app's installation, as after install, exchange and confirmation."""
-        place, app = self._place(organization), _known(self.world.find_app(slug), slug)
+        place, app = self._place(organization), known(self.world.find_app(slug), slug)
         found = app.installation_in(place) or self.install(slug, organization)
         call = self.blank_call()
         token = mint(call, app, place)
@@ -107,7 +98,7 @@ class Upheavals:
         return token
 
     def _person(self, email: str) -> User:
-        return self.world.users[0] if not email else _known(self.world.find_user(email), email)
+        return self.world.users[0] if not email else known(self.world.find_user(email), email)
 
     def _place(self, slug: str) -> Organization:
-        return _known(self.world.find_organization(slug, "23.7"), slug)
+        return known(self.world.find_organization(slug, "23.7"), slug)

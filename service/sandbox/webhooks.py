@@ -1,84 +1,78 @@
-"""Webhooks as Sentry sends them: signed over the raw body, tried once, and nobody waits for them."""
+"""Webhooks on their way out: kept in view, steered while tests want it, and sent without anybody waiting."""
 
-import hashlib
-import hmac
-import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from threading import Thread
-from typing import Any
+from collections.abc import Callable, Sequence
+from threading import Condition
+from time import monotonic
 
-import httpx
-import msgspec
+from service.sandbox.deliveries import Delivery
+from service.sandbox.sender import Sender
+from service.sandbox.steering import Steering
 
-from service.sandbox.world import App
-
-_KEPT = 1000
-_TIMEOUT = 5.0
-
-
-@dataclass(slots=True)
-class Delivery:
-    """A webhook that was sent. ``status`` is the receiver's answer, or None with the ``error`` where it gave none."""
-
-    url: str
-    headers: Mapping[str, str]
-    body: bytes
-    payload: Mapping[str, Any]
-    status: int | None = None
-    error: str = ""
-    thread: Thread | None = field(default=None, repr=False)
+_KEPT = 10_000
+_WAIT = 5.0
+_IS_OPEN = {"sending", "resting"}
 
 
 class Webhooks:
-    """Sends webhooks from threads of its own, and keeps what was sent in :attr:`deliveries`, the oldest first."""
+    """Sends webhooks; ``deliveries`` are those that were sent, the oldest first, ``missed`` those that never were.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    ``retry_wait``, the seconds between attempts, may be changed at any time.
+    """
+
+    def __init__(self, clock: Callable[[], float], retry_wait: float) -> None:
         self.clock = clock
+        self.retry_wait = retry_wait
         self.deliveries: deque[Delivery] = deque(maxlen=_KEPT)
+        self.missed: deque[Delivery] = deque(maxlen=_KEPT)
+        self.steering = Steering()
+        self._changed = Condition()
+        self._open: set[Delivery] = set()
+        self._sender = Sender(clock, lambda: self.retry_wait, self._note)
 
-    def send(self, app: App, resource: str, payload: Mapping[str, Any]) -> None:
-        """Sends a payload to an app that has a URL for it; returns at once."""
-        if app.webhook_url is None:
+    def send(self, delivery: Delivery) -> None:
+        """Sends one, unless it is steered elsewhere; returns at once."""
+        plan = self.steering.plan(delivery)
+        if plan is None:
+            delivery.state = "missed"
+            self.missed.append(delivery)
+        else:
+            self._submit(*plan)
+
+    def release(self) -> None:
+        """Ends all steering, and sends what a reordering still holds."""
+        self._submit(self.steering.clear())
+
+    def wait(self, seconds: float = _WAIT) -> bool:
+        """Waits until all that was sent was answered or given up, or rests for longer than that; whether it is so."""
+        until = monotonic() + seconds
+        with self._changed:
+            return self._changed.wait_for(lambda: not any(_is_due(one, until) for one in self._open), seconds)
+
+    def clear(self) -> None:
+        """Forgets everything, and gives up what is under way."""
+        self._sender.cancel()
+        self.steering.clear()
+        with self._changed:
+            self._open.clear()
+            self._changed.notify_all()
+        self.deliveries.clear()
+        self.missed.clear()
+
+    def _submit(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
+        if not deliveries:
             return
-        body = msgspec.json.encode(payload)
-        headers = {
-            "content-type": "application/json",
-            "request-id": uuid.uuid4().hex,
-            "sentry-hook-resource": resource,
-            "sentry-hook-timestamp": str(int(self.clock())),
-            "sentry-hook-signature": sign(app.client_secret, body),
-            "user-agent": "sentry/sandbox (made up)",
-        }
-        delivery = Delivery(app.webhook_url, headers, body, payload)
-        delivery.thread = Thread(target=_deliver, args=(delivery,), name="sandbox webhook", daemon=True)
-        self.deliveries.append(delivery)
-        delivery.thread.start()
+        self.deliveries.extend(deliveries)
+        with self._changed:
+            self._open.update(deliveries)
+        self._sender.submit(deliveries, delay)
 
-    def wait(self, seconds: float = _TIMEOUT) -> None:
-        """Waits until all that was sent so far was answered or given up."""
-        for delivery in list(self.deliveries):
-            if delivery.thread:
-                delivery.thread.join(seconds)
+    def _note(self, delivery: Delivery) -> None:
+        with self._changed:
+            if delivery.state not in _IS_OPEN:
+                self._open.discard(delivery)
+            self._changed.notify_all()
 
 
-def sign(client_secret: str, body: bytes) -> str:
-    """The signature: lower-case hexadecimal HMAC-SHA256 of the body."""
-    return hmac.digest(client_secret.encode(), body, hashlib.sha256).hex()
-
-
-def _deliver(delivery: Delivery) -> None:
-    try:
-        # A stand-in on a loopback port may send to one with a certificate of its own.
-        answer = httpx.post(
-            delivery.url,
-            content=delivery.body,
-            headers=dict(delivery.headers),
-            timeout=_TIMEOUT,
-            trust_env=False,
-            verify=False,  # noqa: S501
-        )
-        delivery.status = answer.status_code
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        delivery.error = f"{type(error).__name__}: {error}"
+def _is_due(delivery: Delivery, until: float) -> bool:
+    return delivery.state == "sending" or delivery.rests_until <= until

@@ -12,6 +12,7 @@ import msgspec
 from service.sandbox.access import ROLES, Scopes
 from service.sandbox.demo_credentials import (
     DEMO_APP,
+    DEMO_INTERNAL_APP,
     DEMO_OAUTH_CLIENT,
     DEMO_PASSWORD,
     DEMO_TOKENS,
@@ -21,12 +22,15 @@ from service.sandbox.demo_credentials import (
 from service.sandbox.structure import (
     Barrier,
     Comment,
+    Event,
+    Incident,
     Issue,
     Manner,
     Member,
     Organization,
     Project,
     Release,
+    ServiceHook,
     Team,
     User,
     find,
@@ -34,6 +38,7 @@ from service.sandbox.structure import (
 
 __all__ = [
     "DEMO_APP",
+    "DEMO_INTERNAL_APP",
     "DEMO_OAUTH_CLIENT",
     "DEMO_PASSWORD",
     "DEMO_TOKENS",
@@ -42,6 +47,8 @@ __all__ = [
     "Barrier",
     "Comment",
     "DemoTokens",
+    "Event",
+    "Incident",
     "Installation",
     "Issue",
     "Manner",
@@ -50,6 +57,7 @@ __all__ = [
     "Organization",
     "Project",
     "Release",
+    "ServiceHook",
     "Team",
     "Token",
     "User",
@@ -67,7 +75,8 @@ CODE_LIFE = timedelta(minutes=10)
 class App:
     """An integration: internal with one installation, or public with one in each organization that wants it.
 
-    ``organization`` owns it. With ``verify_install`` an installation is pending until the app confirms it.
+    ``organization`` owns it. With ``verify_install`` an installation is pending until the app confirms it. ``events``
+    are the resources whose webhooks it is subscribed to; alert rules can tell it, too, where it ``is_alertable``.
     """
 
     slug: str
@@ -83,7 +92,14 @@ class App:
     redirect_url: str | None = None
     webhook_url: str | None = None
     is_active: bool = True
+    is_published: bool = False
+    is_alertable: bool = True
+    events: frozenset[str] = frozenset({"issue", "error", "comment"})
     installations: list["Installation"] = field(default_factory=list)
+
+    def hears(self, resource: str) -> bool:
+        """Whether it is told of a resource: by subscription, which needs the scope to read events."""
+        return resource in self.events and "event:read" in self.scopes
 
     def installation_in(self, organization: Organization) -> "Installation | None":
         """Its installation there."""

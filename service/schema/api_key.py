@@ -7,7 +7,7 @@ import strawberry
 from service.directory.listing import Window
 from service.schema import relay
 from service.schema.context import Info
-from service.schema.keyset import KeysetPage, read_page
+from service.schema.keyset import BY_ID, KeysetPage, read_page
 from service.tenants.caller import Caller, Role
 from service.tenants.models import ApiKeyRecord
 
@@ -70,5 +70,5 @@ async def resolve_api_keys(info: Info, window: Window) -> ApiKeyConnection:
             return [key for key in keys if key.id < before][-limit:]
         return [key for key in keys if after is None or key.id > after][:limit]
 
-    page = await read_page(window, codec, codec.scope(caller.tenant_id, "apiKeys"), read)
+    page = await read_page(window, codec, codec.scope(caller.tenant_id, "apiKeys"), read, BY_ID)
     return ApiKeyConnection.of(page, len(keys))

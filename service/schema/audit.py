@@ -9,7 +9,7 @@ from service.directory.listing import Window
 from service.journal import AuditFilter, AuditRecord, Outcome
 from service.schema import relay
 from service.schema.context import Info
-from service.schema.keyset import KeysetPage, read_page
+from service.schema.keyset import BY_ID, KeysetPage, read_page
 from service.schema.scalars import JSON
 from service.tenants.caller import Role
 
@@ -96,4 +96,4 @@ async def resolve_audit_log(info: Info, window: Window, filter_: AuditFilterInpu
         )
 
     scope = services.cursors.scope(caller.tenant_id, "auditLog", wanted)
-    return AuditEntryConnection.of(await read_page(window, services.cursors, scope, read))
+    return AuditEntryConnection.of(await read_page(window, services.cursors, scope, read, BY_ID))

@@ -19,12 +19,16 @@ from graphql import (
     print_ast,
 )
 
-_ON_FIELDS_OF = {"Query": "@authenticated", "Mutation": '@requiresScopes(scopes: [["write"], ["admin"]])'}
+_ON_FIELDS_OF = {
+    "Query": "@authenticated",
+    "Mutation": '@requiresScopes(scopes: [["write"], ["admin"]])',
+    "Subscription": "@authenticated",
+}
 _IMPORTS = ("@authenticated", "@requiresScopes")
 
 
 def add_auth_directives(sdl: str) -> str:
-    """The SDL with ``@authenticated`` on the fields of ``Query`` and ``@requiresScopes`` on those of ``Mutation``."""
+    """The SDL with ``@requiresScopes`` on the fields of ``Mutation`` and ``@authenticated`` on the other roots'."""
     document = parse(sdl)
     return print_ast(replace(document, definitions=tuple(map(_add, document.definitions))))
 

@@ -10,11 +10,13 @@ from strawberry.schema.config import StrawberryConfig
 
 import service.schema.enums  # noqa: F401 - describes the enums before the types use them
 from service.schema.auth_directives import add_auth_directives
+from service.schema.event_types import EVENT_TYPES
 from service.schema.fast_fields import install_attribute_resolvers
 from service.schema.federation import Subgraph
 from service.schema.mutation import Mutation
 from service.schema.query import Query, RelayQuery
 from service.schema.scalars import JSON, JSON_SCALAR
+from service.schema.subscription import Subscription, install_event_resolver
 
 # The newest version that all open-source composers accept.
 FEDERATION_VERSION: Final = "2.9"
@@ -37,6 +39,7 @@ def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> 
 
     schema = _build(ServedQuery, suggestions=suggestions)
     install_attribute_resolvers(schema)
+    install_event_resolver(schema)
     return schema
 
 
@@ -55,6 +58,8 @@ def _build(query: type, *, suggestions: bool = True) -> Subgraph:
     schema = Subgraph(
         query=query,
         mutation=Mutation,
+        subscription=Subscription,
+        types=EVENT_TYPES,
         config=StrawberryConfig(scalar_map={JSON: JSON_SCALAR}, disable_field_suggestions=not suggestions),
         federation_version=FEDERATION_VERSION,
     )

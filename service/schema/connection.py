@@ -13,14 +13,14 @@ from service.errors import BadInput
 from service.ids import build_inner_id
 from service.schema import arguments as args
 from service.schema import relay
+from service.schema.connection_webhooks import ConnectionWebhooks
 from service.schema.context import Info
 from service.schema.diagnosis import ConnectionDiagnosis
-from service.schema.link_session import LinkSession
+from service.schema.link_session import LinkSession, load_open_link_session
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.rate_limit import SentryRateLimit, build_rate_limit
 from service.schema.user import SentryOrganization, User, UserConnection, resolve_users
 from service.sentry.profiles import Profile
-from service.tenants.caller import Role
 
 
 @strawberry.type(description="A project that a connection is limited to.")
@@ -91,9 +91,7 @@ class Connection(relay.Node):
     )
     async def link_session(record: strawberry.Parent[ConnectionRecord], info: Info) -> LinkSession | None:
         """A session that is ready to send."""
-        if info.context.caller.role is not Role.ADMIN:
-            return None
-        return await info.context.loaders.open_link_session.load(record.external_id)  # type: ignore[return-value]  # backs the type
+        return await load_open_link_session(record, info)
 
     @strawberry.field(description="Where its credential is removed by hand, which only Sentry can revoke.")
     def removal(record: strawberry.Parent[ConnectionRecord]) -> ConnectionRemoval:
@@ -148,6 +146,14 @@ class Connection(relay.Node):
         source = await info.context.loaders.source(record.id)
         return build_rate_limit(info.context.services.client.rate_limit(source.account))
 
+    @strawberry.field(
+        description="Whether its webhooks come; null until its issues are first compared with Sentry, and where the "
+        "service does not repair."
+    )
+    async def webhooks(record: strawberry.Parent[ConnectionRecord], info: Info) -> ConnectionWebhooks | None:
+        """What was heard of it."""
+        return await info.context.loaders.webhooks.load(record.id)  # type: ignore[return-value]  # backs the type
+
     @strawberry.field(description="The users of the organization.", directives=[relay.list_size(), relay.cost(5)])
     async def users(
         record: strawberry.Parent[ConnectionRecord],
@@ -190,8 +196,6 @@ class Connection(relay.Node):
         loaders = info.context.loaders
         if email is not None:
             return await loaders.user_by_email.load((record.id, email))  # type: ignore[return-value]  # backs the type
-        if not (external_id or "").isdecimal():
-            return None
         return await loaders.user_by_external_id.load((record.id, str(external_id)))  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(

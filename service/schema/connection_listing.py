@@ -11,7 +11,7 @@ from service.schema import relay
 from service.schema.connection import Connection
 from service.schema.context import Info
 from service.schema.inputs import ConnectionFilterInput
-from service.schema.keyset import KeysetPage, read_page
+from service.schema.keyset import BY_ID, KeysetPage, read_page
 
 
 @strawberry.type(description="A connection in a list.")
@@ -55,7 +55,7 @@ async def resolve_connections(
     def read(limit: int, after: str | None, before: str | None) -> Awaitable[list[ConnectionRecord]]:
         return store.page(caller, wanted, limit=limit, after=after, before=before)
 
-    page = await read_page(window, codec, codec.scope(caller.tenant_id, "connections", wanted), read)
+    page = await read_page(window, codec, codec.scope(caller.tenant_id, "connections", wanted), read, BY_ID)
     for record in page.rows:
         context.loaders.connection.prime(record.id, record)
     return ConnectionConnection(page, wanted)

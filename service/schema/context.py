@@ -13,16 +13,22 @@ from service.connections.sealing_keys import SealingKeys
 from service.connections.store import ConnectionStore
 from service.directory.groups import GroupReader
 from service.directory.members import MemberReader
+from service.events.feed import Feed
 from service.events.store import EventStore
 from service.journal import Journal
 from service.link.sessions import LinkSessions
 from service.proxy.engine import ProxyEngine
+from service.repair.listening import Listening
 from service.schema.cursors import CursorCodec
 from service.schema.loaders import Loaders
 from service.sentry.client import SentryClient
 from service.sentry.limits import RateLimitState
 from service.tenants.caller import Caller
 from service.tenants.store import TenantStore
+from service.webhooks.deliveries import Deliveries
+from service.webhooks.endpoints import Endpoints
+from service.webhooks.quarantine import Quarantine
+from service.webhooks.receivers import Receivers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,12 @@ class Services:
     link_sessions: LinkSessions
     journal: Journal
     events: EventStore
+    feed: Feed
+    endpoints: Endpoints
+    deliveries: Deliveries
+    receivers: Receivers
+    quarantine: Quarantine
+    listening: Listening
     doctor: Doctor
     linker: Linker
     sealing_keys: SealingKeys

@@ -8,8 +8,10 @@ import strawberry
 from service.connections.diagnosis import Severity
 from service.connections.link_models import LinkMethod
 from service.connections.models import ConnectionProblem, ConnectionStatus, CredentialKind
+from service.connections.receiver_models import QuarantineReason, ReceiverKind
 from service.directory.query import UserOrderField
 from service.directory.user import UserStatus
+from service.events.models import DeliveryStatus, EndpointPayload, EndpointStatus
 from service.journal import Outcome
 from service.sentry.profiles import Profile
 from service.tenants.caller import Role
@@ -106,6 +108,57 @@ _describe(
         "OAUTH": "Approving an OAuth application in Sentry.",
         "INSTALL": "Installing an application in an organization of Sentry.",
         "TOKEN": "Pasting a token.",
+    },
+)
+_describe(
+    EndpointStatus,
+    "WebhookEndpointStatus",
+    "Whether events are delivered to a webhook endpoint.",
+    {
+        "ENABLED": "They are.",
+        "DISABLED": "None are, and what waits for it is given up: enable it, and replay what it missed.",
+    },
+)
+_describe(
+    EndpointPayload,
+    "WebhookPayload",
+    "What a webhook endpoint is sent.",
+    {
+        "EVENT": "An event of this service: what it is about, and as its `data` the body that Sentry sent.",
+        "SENTRY": "The body that Sentry sent, byte by byte, with Sentry's headers but its signature. Events that are "
+        "this service's own are not sent.",
+    },
+)
+_describe(
+    DeliveryStatus,
+    "WebhookDeliveryStatus",
+    "How far a delivery has come.",
+    {
+        "PENDING": "It is to be tried, for the first time or again.",
+        "DELIVERED": "The endpoint answered 2xx.",
+        "DEAD": "It was given up: after ten attempts, or since the endpoint was disabled.",
+        "REPLAYED": "It was given up, and another delivery repeats it.",
+    },
+)
+_describe(
+    ReceiverKind,
+    "WebhookReceiverKind",
+    "What sends to a webhook receiver.",
+    {
+        "INTERNAL_INTEGRATION": "An internal integration: signs with its Client Secret.",
+        "SERVICE_HOOK": "A service hook of one project: signs with the secret that Sentry gave when it was made.",
+        "LEGACY_PLUGIN": "The legacy WebHooks plugin of one project: signs nothing, so that its address is its secret.",
+    },
+)
+_describe(
+    QuarantineReason,
+    "WebhookQuarantineReason",
+    "Why a webhook that was genuine is not an event.",
+    {
+        "UNKNOWN_INSTALLATION": "It names an installation that is not linked.",
+        "OTHER_INSTALLATION": "It names another installation than the connection's.",
+        "OTHER_PROJECT": "It is of a project that the connection is not limited to, or of another organization.",
+        "UNLINKED": "The connection is unlinked.",
     },
 )
 _describe(

@@ -8,11 +8,13 @@ import strawberry
 
 from service.connections.link_models import LinkMethod, LinkSessionRecord
 from service.connections.link_models import LinkSessionStatus as StoredStatus
+from service.connections.models import ConnectionRecord
 from service.errors import BadInput, NotFound
 from service.link.records import is_open
 from service.link.rules import LONGEST, SHORTEST, USUAL, LinkSessionRequest
 from service.schema.context import Info
 from service.sentry.profiles import Profile
+from service.tenants.caller import Role
 
 if TYPE_CHECKING:
     from service.schema.connection import Connection
@@ -153,6 +155,13 @@ class CreatedLinkSession:
 
     link_session: LinkSession = strawberry.field(description="The session.")
     url: str = strawberry.field(description="The address to send to the customer, and to nobody else.")
+
+
+async def load_open_link_session(connection: ConnectionRecord, info: Info) -> LinkSession | None:
+    """The latest session of a connection's externalId that is open; None to callers without the role ``admin``."""
+    if info.context.caller.role is not Role.ADMIN:
+        return None
+    return await info.context.loaders.open_link_session.load(connection.external_id)  # type: ignore[return-value]  # backs the type
 
 
 async def create_link_session(info: Info, input_: CreateLinkSessionInput) -> CreatedLinkSession:

@@ -12,9 +12,11 @@ from aiodataloader import DataLoader
 
 from service.connections.link_models import LinkSessionRecord
 from service.connections.models import ConnectionRecord
+from service.connections.repair_models import RepairRecord
 from service.directory.members import Source
 from service.directory.user import Membership, Organization, User
 from service.errors import ServiceError
+from service.events.models import AttemptRecord, EventRecord
 from service.sentry.account import Account
 from service.sentry.payloads import decode
 from service.tasks import together
@@ -44,6 +46,9 @@ class Loaders:
             self._connections_by_external_id
         )
         self.open_link_session: DataLoader[str, LinkSessionRecord | None] = DataLoader(self._open_link_sessions)
+        self.event: DataLoader[str, EventRecord | None] = DataLoader(self._events)
+        self.webhooks: DataLoader[str, RepairRecord | None] = DataLoader(self._webhooks)
+        self.attempts: DataLoader[str, list[AttemptRecord]] = DataLoader(self._attempts)
         self.user: DataLoader[UserKey, User | None] = DataLoader(self._users)
         self.user_by_external_id: DataLoader[UserKey, User | None] = DataLoader(self._users_by_external_id)
         self.user_by_email: DataLoader[UserKey, User | None] = DataLoader(self._users_by_email)
@@ -70,6 +75,22 @@ class Loaders:
     async def _open_link_sessions(self, external_ids: list[str]) -> list[LinkSessionRecord | None]:
         found = await self._services.link_sessions.find_open_by_external_ids(self._caller, external_ids)
         return [found.get(each) for each in external_ids]
+
+    async def _events(self, ids: list[str]) -> list[EventRecord | None]:
+        found = await self._services.events.get_many(self._caller.tenant_id, ids)
+        if self._caller.is_narrowed:
+            connections = {event.connection_id for event in found.values() if event.connection_id is not None}
+            seen = await self._services.connections.get_many(self._caller, connections)
+            found = {event.id: event for event in found.values() if event.connection_id in seen}
+        return [found.get(each) for each in ids]
+
+    async def _webhooks(self, connection_ids: list[str]) -> list[RepairRecord | None]:
+        found = await self._services.listening.get_many(self._caller.tenant_id, connection_ids)
+        return [found.get(each) for each in connection_ids]
+
+    async def _attempts(self, delivery_ids: list[str]) -> list[list[AttemptRecord]]:
+        found = await self._services.deliveries.attempts(self._caller.tenant_id, delivery_ids)
+        return [found.get(each, []) for each in delivery_ids]
 
     async def load_users(self, keys: Sequence[UserKey]) -> Found[User]:
         """Users by member id, without a future for each: for callers that have the whole batch at hand."""

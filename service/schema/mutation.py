@@ -18,6 +18,18 @@ from service.schema.inputs import assume_utc
 from service.schema.link_session import CreatedLinkSession, CreateLinkSessionInput, LinkSession, create_link_session
 from service.schema.proxy import Proxy, build_proxy, call_through_proxy
 from service.schema.scalars import JSON
+from service.schema.webhook_delivery import ReplayWebhookEventsInput, WebhookDelivery, WebhookReplay, build_replay
+from service.schema.webhook_endpoint import (
+    CreateWebhookEndpointInput,
+    UpdateWebhookEndpointInput,
+    WebhookEndpoint,
+    WebhookEndpointSecret,
+)
+from service.schema.webhook_receiver import (
+    CreateWebhookReceiverInput,
+    RotateWebhookReceiverSecretInput,
+    WebhookReceiver,
+)
 from service.sentry.profiles import Profile
 from service.tenants.caller import Role
 
@@ -99,6 +111,9 @@ class CreatedApiKey:
 
     api_key: ApiKey = strawberry.field(description="What is kept of it.")
     key: str = strawberry.field(description="The key itself: it is shown this once, and cannot be had again.")
+
+
+EndpointId = Annotated[strawberry.ID, strawberry.argument(description="The webhook endpoint.")]
 
 
 @strawberry.type(description="Changing.")
@@ -185,6 +200,46 @@ class Mutation:
         """End a link session."""
         return await info.context.services.link_sessions.cancel(info.context.caller, id)  # type: ignore[return-value]  # backs the type
 
+    @strawberry.mutation(
+        description="Make an address for the webhooks of one connection: of an internal integration, a service hook, "
+        "or the legacy plugin where the operator allows it. Needs the role `admin`."
+    )
+    async def create_webhook_receiver(
+        self,
+        info: Info,
+        input: Annotated[CreateWebhookReceiverInput, strawberry.argument(description="What to make.")],
+    ) -> WebhookReceiver | None:
+        """Make a webhook receiver."""
+        receivers = info.context.services.receivers
+        return await receivers.create(info.context.caller, input.connection_id, input.kind, input.secret)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Give a webhook receiver the secret that Sentry signs with from now on. The one before stays good "
+        "for a while. Needs the role `admin`."
+    )
+    async def rotate_webhook_receiver_secret(
+        self,
+        info: Info,
+        input: Annotated[RotateWebhookReceiverSecretInput, strawberry.argument(description="The new secret.")],
+    ) -> WebhookReceiver | None:
+        """Rotate a webhook receiver's secret."""
+        receivers = info.context.services.receivers
+        return await receivers.rotate_secret(  # type: ignore[return-value]  # backs the type
+            info.context.caller, input.id, input.secret, overlap=input.to_overlap()
+        )
+
+    @strawberry.mutation(
+        description="Delete a webhook receiver, and give its id back: what Sentry sends to its address is refused. "
+        "Needs the role `admin`."
+    )
+    async def delete_webhook_receiver(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The webhook receiver.")],
+    ) -> strawberry.ID | None:
+        """Delete a webhook receiver."""
+        return strawberry.ID((await info.context.services.receivers.delete(info.context.caller, id)).id)
+
     @strawberry.mutation(description="Make an API key of the tenant. Needs the role `admin`.")
     async def create_api_key(
         self,
@@ -217,6 +272,94 @@ class Mutation:
         require_key_admin(caller)
         tenants = info.context.services.tenants
         return await tenants.revoke_key(caller.tenant_id, id, actor=caller.subject)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Have the tenant's events delivered to an address, as webhooks of the Standard Webhooks kind. "
+        "Needs the role `admin`."
+    )
+    async def create_webhook_endpoint(
+        self,
+        info: Info,
+        input: Annotated[CreateWebhookEndpointInput, strawberry.argument(description="What to make.")],
+    ) -> WebhookEndpointSecret | None:
+        """Make a webhook endpoint."""
+        endpoints = info.context.services.endpoints
+        return WebhookEndpointSecret.of(await endpoints.create(info.context.caller, input.to_change()))
+
+    @strawberry.mutation(
+        description="Change a webhook endpoint. What waits to be delivered goes where the endpoint is then. Needs the "
+        "role `admin`."
+    )
+    async def update_webhook_endpoint(
+        self,
+        info: Info,
+        input: Annotated[UpdateWebhookEndpointInput, strawberry.argument(description="What to change.")],
+    ) -> WebhookEndpoint | None:
+        """Change a webhook endpoint."""
+        endpoints = info.context.services.endpoints
+        return await endpoints.update(info.context.caller, input.id, input.to_change())  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Deliver to a webhook endpoint again that was disabled. What it missed is replayed on request. "
+        "Needs the role `admin`."
+    )
+    async def enable_webhook_endpoint(self, info: Info, id: EndpointId) -> WebhookEndpoint | None:
+        """Enable a webhook endpoint."""
+        return await info.context.services.endpoints.enable(info.context.caller, id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Delete a webhook endpoint with all its deliveries, and give its id back. Needs the role `admin`."
+    )
+    async def delete_webhook_endpoint(self, info: Info, id: EndpointId) -> strawberry.ID | None:
+        """Delete a webhook endpoint."""
+        await info.context.services.endpoints.delete(info.context.caller, id)
+        return id
+
+    @strawberry.mutation(
+        description="Give a webhook endpoint a new secret. For a day the one before signs beside it, so that receivers "
+        "can change over. Needs the role `admin`."
+    )
+    async def rotate_webhook_endpoint_secret(self, info: Info, id: EndpointId) -> WebhookEndpointSecret | None:
+        """Replace a secret."""
+        return WebhookEndpointSecret.of(await info.context.services.endpoints.rotate_secret(info.context.caller, id))
+
+    @strawberry.mutation(
+        description="Deliver an event of the type `webhook_endpoint.test` to a webhook endpoint, whatever events it "
+        "wants; its deliveries show what becomes of it. Needs the role `admin`."
+    )
+    async def test_webhook_endpoint(self, info: Info, id: EndpointId) -> WebhookDelivery | None:
+        """Test a webhook endpoint."""
+        return await info.context.services.endpoints.test(info.context.caller, id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Deliver an event once more that was delivered or given up; what waits for its next attempt is "
+        "tried at once. Receivers know it by the same `webhook-id`. Needs the role `admin`."
+    )
+    async def replay_webhook_delivery(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The delivery.")]
+    ) -> WebhookDelivery | None:
+        """Repeat a delivery."""
+        return await info.context.services.deliveries.replay(info.context.caller, id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.mutation(
+        description="Deliver events of a range to a webhook endpoint, those that it wants now, whether they were "
+        "delivered before or not. Needs the role `admin`."
+    )
+    async def replay_webhook_events(
+        self,
+        info: Info,
+        input: Annotated[ReplayWebhookEventsInput, strawberry.argument(description="Which events.")],
+    ) -> WebhookReplay | None:
+        """Repeat a range of events."""
+        deliveries = info.context.services.deliveries
+        return build_replay(await deliveries.replay_events(info.context.caller, input.endpoint_id, input.to_range()))
+
+    @strawberry.mutation(
+        description="Deliver once more all that was given up for a webhook endpoint. Needs the role `admin`."
+    )
+    async def replay_dead_webhook_deliveries(self, info: Info, endpoint_id: EndpointId) -> WebhookReplay | None:
+        """Repeat what was given up."""
+        return build_replay(await info.context.services.deliveries.replay_dead(info.context.caller, endpoint_id))
 
     @strawberry.mutation(
         description="Call any method of Sentry's API below `/api/0/`, with a connection's credential. Needs the role "

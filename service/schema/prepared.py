@@ -72,6 +72,46 @@ query Connections {
 """
     ),
     PreparedQuery(
+        """# The latest of what happened: in Sentry, as its webhooks tell,
+# and to the linked accounts.
+query Events {
+  events(last: 20) {
+    nodes {
+      __typename
+      type
+      at
+      synthetic
+      url
+      actor { kind name user { email } }
+      ... on IssueEvent { issue { shortId title status } }
+      ... on IssueAssignedEvent { assignee { kind name } }
+      ... on CommentEvent { text }
+      ... on ConnectionEvent { reason }
+      connection { name }
+    }
+    pageInfo { hasPreviousPage startCursor }
+  }
+}
+"""
+    ),
+    PreparedQuery(
+        """# The same as it happens. Press the play button, then resolve
+# an issue in Sentry, say; press it again to stop.
+subscription Watch {
+  events {
+    type
+    at
+    connection { name }
+    actor { name }
+    ... on IssueEvent {
+      issue { shortId title status url }
+    }
+    id
+  }
+}
+"""
+    ),
+    PreparedQuery(
         """# Link a Sentry account: put its token into the variables.
 # Where it reaches several organizations, the error names them:
 # choose by `organization`.

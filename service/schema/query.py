@@ -1,11 +1,12 @@
 """The root of reading."""
 
+from datetime import datetime
 from typing import Annotated
 
 import strawberry
 
 from service.errors import BadInput, NotFound
-from service.ids import is_connection_id, parse_user_id
+from service.ids import is_connection_id, is_event_id, parse_user_id
 from service.schema import arguments as args
 from service.schema import relay
 from service.schema.api_key import ApiKeyConnection, resolve_api_keys
@@ -13,10 +14,22 @@ from service.schema.audit import AuditEntryConnection, AuditFilterInput, resolve
 from service.schema.connection import Connection
 from service.schema.connection_listing import ConnectionConnection, resolve_connections
 from service.schema.context import Info
+from service.schema.event_filter import ConnectionIds, Environment, Level, Project, Types, build_event_filter
+from service.schema.event_listing import MOST_EVENTS, SentryEventConnection, resolve_events
+from service.schema.event_types import build_event
+from service.schema.inputs import assume_utc
 from service.schema.link_session import LinkSession, find_link_session
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.sealing_keys import RewrapProgress, SealingKey, resolve_rewrap_progress, resolve_sealing_keys
 from service.schema.user import User, UserConnection, resolve_users
+from service.schema.webhook_endpoint import (
+    WebhookEndpoint,
+    WebhookEndpointConnection,
+    find_webhook_endpoint,
+    resolve_webhook_endpoints,
+)
+from service.schema.webhook_quarantine import QuarantinedWebhookConnection, resolve_webhook_quarantine
+from service.schema.webhook_receiver import WebhookReceiver
 
 _MOST_IDS = 100
 
@@ -85,12 +98,98 @@ class Query:
         """A page of the audit log."""
         return await resolve_audit_log(info, relay.build_window(first, after, last, before), filter)
 
+    @strawberry.field(
+        description="What happened, in the order in which it was stored, the oldest first: `last: 20` gives the newest "
+        "twenty. Nothing is ever stored before what was listed already, so whoever goes on from `endCursor` misses "
+        "nothing; a cursor is good for a day. Events are kept for a while, a month unless the operator says otherwise. "
+        "A caller that is narrowed to named connections is shown what happened to those.",
+        directives=[relay.list_size()],
+    )
+    async def events(
+        self,
+        info: Info,
+        connection_ids: ConnectionIds = None,
+        types: Types = None,
+        project: Project = None,
+        environment: Environment = None,
+        level: Level = None,
+        since: Annotated[
+            datetime | None,
+            strawberry.argument(description="Stored at this time or later. UTC unless it says otherwise."),
+        ] = None,
+        first: Annotated[
+            int | None, strawberry.argument(description="How many events to give: 50 unless said, at most 100.")
+        ] = None,
+        after: args.After = None,
+        last: Annotated[
+            int | None,
+            strawberry.argument(description="How many events to give before `before`, or before the end, at most 100."),
+        ] = None,
+        before: args.Before = None,
+    ) -> SentryEventConnection | None:
+        """A page of events."""
+        wanted = await build_event_filter(info.context, connection_ids, types, project, environment, level)
+        window = relay.build_window(first, after, last, before, most=MOST_EVENTS, has_end=True)
+        return await resolve_events(info, window, wanted, assume_utc(since))
+
     @strawberry.field(description="One link session; null where there is none. Needs the role `admin`.")
     async def link_session(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The session's id.")]
     ) -> LinkSession | None:
         """One link session by id."""
         return await find_link_session(info, id)  # type: ignore[return-value]  # the record backs the type
+
+    @strawberry.field(
+        description="Where the tenant has its events delivered, the oldest endpoint first. A caller that is narrowed "
+        "to named connections is shown those that are limited to connections which it sees. Needs the role `admin`.",
+        directives=[relay.list_size()],
+    )
+    async def webhook_endpoints(
+        self,
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+    ) -> WebhookEndpointConnection | None:
+        """A page of webhook endpoints."""
+        return await resolve_webhook_endpoints(info, relay.build_window(first, after, last, before))
+
+    @strawberry.field(description="One webhook endpoint; null where there is none. Needs the role `admin`.")
+    async def webhook_endpoint(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The endpoint's id.")]
+    ) -> WebhookEndpoint | None:
+        """One webhook endpoint by id."""
+        return await find_webhook_endpoint(info, id)  # type: ignore[return-value]  # the record backs the type
+
+    @strawberry.field(
+        description="The addresses that Sentry sends one connection's webhooks to, the oldest first. Needs the role "
+        "`admin`."
+    )
+    async def webhook_receivers(
+        self,
+        info: Info,
+        connection_id: Annotated[strawberry.ID, strawberry.argument(description="The connection.")],
+    ) -> list[WebhookReceiver] | None:
+        """The receivers of a connection."""
+        return await info.context.services.receivers.list_of(info.context.caller, connection_id)  # type: ignore[return-value]  # backs the type
+
+    @strawberry.field(
+        description="Webhooks that were genuine and did not belong to the connection that they came to, the newest "
+        "first; they are kept for some days. A caller that is narrowed to named connections is shown those that came "
+        "to these. Needs the role `admin`.",
+        directives=[relay.list_size()],
+    )
+    async def webhook_quarantine(
+        self,
+        info: Info,
+        first: args.First = None,
+        after: args.After = None,
+        last: args.Last = None,
+        before: args.Before = None,
+    ) -> QuarantinedWebhookConnection | None:
+        """A page of webhooks in quarantine."""
+        return await resolve_webhook_quarantine(info, relay.build_window(first, after, last, before))
 
     @strawberry.field(
         description="The keys that seal stored secrets, with how many of the tenant's need each. A key is retired only "
@@ -194,6 +293,9 @@ async def load_node(info: Info, global_id: str) -> relay.Node | None:
     """The object of a global id, None where there is none or it is not the caller's."""
     if is_connection_id(global_id):
         return await info.context.loaders.connection.load(global_id)  # type: ignore[return-value]  # backs the type
+    if is_event_id(global_id):
+        record = await info.context.loaders.event.load(global_id)
+        return None if record is None else build_event(record)
     return await load_user(info, global_id)
 
 

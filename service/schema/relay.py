@@ -29,9 +29,20 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="The cursor of the page's last item: pass it as `after`.")
 
 
-def build_window(first: int | None, after: str | None, last: int | None, before: str | None) -> Window:
-    """The window that a list's arguments describe. Raises :class:`BadInput` where they make no sense."""
-    return Window.of(first, after, last, before, default=DEFAULT_FIRST, most=MOST_FIRST)
+def build_window(
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    *,
+    most: int = MOST_FIRST,
+    has_end: bool = False,
+) -> Window:
+    """The window that a list's arguments describe; ``has_end`` lets ``last`` count back from the end.
+
+    Raises :class:`BadInput` where they make no sense.
+    """
+    return Window.of(first, after, last, before, default=DEFAULT_FIRST, most=most, has_end=has_end)
 
 
 def list_size() -> ListSize:

@@ -40,11 +40,12 @@ class EgressPolicy:
     """Decides before anything is sent, and again on the address that is dialled.
 
     ``allowed`` are the operator's origins: they may be http, on any port and on a private address. Their prefix does
-    not matter.
+    not matter. ``setting`` is what the operator names them in.
     """
 
-    def __init__(self, allowed: Iterable[Origin] = ()) -> None:
+    def __init__(self, allowed: Iterable[Origin] = (), *, setting: str = "SENTRY_GRAPH_EGRESS_ALLOW") -> None:
         allowed = tuple(allowed)
+        self._cure = f"Use a public https address, or ask the operator to add the origin to {setting}."
         self._origins = frozenset((origin.scheme, origin.host, origin.port) for origin in allowed)
         self._hosts = frozenset((origin.host, origin.port) for origin in allowed)
 
@@ -52,9 +53,9 @@ class EgressPolicy:
         """Raise :class:`EgressRefused` for plain http, a port that is not a web server's, or a refused address."""
         if (origin.scheme, origin.host, origin.port) not in self._origins:
             if origin.scheme != "https":
-                raise _refused("Plain http is refused.")
+                raise self._refused("Plain http is refused.")
             if origin.port != 443 and (origin.port < 1024 or origin.port in _BAD_PORTS):
-                raise _refused(f"Port {origin.port} is refused.")
+                raise self._refused(f"Port {origin.port} is refused.")
         if _parse_address(origin.host) is not None:
             self.check_addresses(origin.host, origin.port, [origin.host])
 
@@ -64,12 +65,15 @@ class EgressPolicy:
         One bad answer among good ones refuses them all: a name that mixes public and private is an attack.
         """
         if not addresses:
-            raise _refused("The host has no address.")
+            raise self._refused("The host has no address.")
         may_be_private = (host, port) in self._hosts
         for text in addresses:
             address = _parse_address(text)
             if address is None or not (is_public(address) or (may_be_private and is_private(address))):
-                raise _refused("The host is at an address that this service may not call.")
+                raise self._refused("The host is at an address that this service may not call.")
+
+    def _refused(self, message: str) -> EgressRefused:
+        return EgressRefused(message, cure=self._cure)
 
 
 def is_public(address: _Address) -> bool:
@@ -93,9 +97,3 @@ def _parse_address(text: str) -> _Address | None:
         return ipaddress.ip_address(text)  # "fe80::1%eth0" parses with its scope, and is link-local all the same
     except ValueError:
         return None
-
-
-def _refused(message: str) -> EgressRefused:
-    return EgressRefused(
-        message, cure="Use a public https address, or ask the operator to add the origin to SENTRY_GRAPH_EGRESS_ALLOW."
-    )

@@ -104,11 +104,12 @@ class Team(Payload, frozen=True):
 
 
 class Project(Payload, frozen=True):
-    """A row of ``organizations/{}/projects/``."""
+    """A row of ``organizations/{}/projects/``, which also lists those that the credential has no access to."""
 
     id: str
     slug: str
     name: str | None = None
+    has_access: bool = True
 
 
 class OrganizationLinks(Payload, frozen=True):

@@ -50,12 +50,13 @@ async def fetch_page(
     query: Query = (),
     *,
     cursor: str | None = None,
+    size: str = "per_page",
 ) -> Page[T]:
-    """One page of any list that Sentry pages with ``per_page`` and ``cursor``.
+    """One page of any list that Sentry pages with a ``cursor`` and a page size, whose parameter ``size`` names.
 
     Raises :class:`UpstreamInvalid` where the answer is not a list of ``kind``, and what :meth:`SentryClient.get` does.
     """
-    parameters = [*query, ("per_page", str(PAGE_SIZE))]
+    parameters = [*query, (size, str(PAGE_SIZE))]
     if cursor is not None:
         parameters.append(("cursor", cursor))
     response = await client.get(account, path, parameters)

@@ -1,7 +1,8 @@
 """Webhook signatures: what proves that a body comes from Sentry. Pure.
 
-``Sentry-Hook-Signature`` is lower-case hex HMAC-SHA256 under the app's client secret, over the raw bytes of the body:
-decoded and encoded again they are others. Headers are not signed, so nothing of them may be believed.
+``Sentry-Hook-Signature`` is lower-case hex HMAC-SHA256 under the integration's client secret, over the raw bytes of the
+body: decoded and encoded again they are others. ``X-ServiceHook-Signature`` is the same under a service hook's own
+secret. Headers are not signed, so nothing of them may be believed.
 """
 
 import hashlib

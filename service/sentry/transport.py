@@ -10,10 +10,12 @@ A request's extensions may hold ``ca``, the certificates to trust for it instead
 apart by them. And ``dialling``, a list of one flag, which is true for as long as a write has no connection yet.
 """
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from functools import cache, partial
 from types import SimpleNamespace
 
 import aiohttp
@@ -21,6 +23,7 @@ import certifi
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from cachetools import LRUCache, TTLCache
 
 from service.errors import EgressRefused
@@ -52,17 +55,25 @@ def create_transport(
     resolver: AbstractResolver | None = None,
     open_socket: Callable[[AddressInfo], socket.socket] | None = None,
     tls: ssl.SSLContext | None = None,
+    most_bytes: int | None = None,
 ) -> httpx.AsyncBaseTransport:
     """A transport with at most ``limit`` kept connections to one host, and as many for one request each.
 
-    Close it with ``aclose()``.
+    Close it with ``aclose()``. With ``most_bytes``, a connection for one request takes so many bytes and no more: an
+    answer's beginning is all that counts, and whatever a hostile server sends is not even looked at.
 
     Names are resolved once, all answers are checked, one of them is dialled, and TLS verifies the name. Proxies from
     the environment, redirects and cookies do not exist. Raises :class:`EgressRefused` out of a request to a refused
     address. ``resolver``, ``open_socket`` and ``tls`` replace the system's, in tests that record instead of dialling.
     """
+    tls = tls or _create_tls(ssl.get_default_verify_paths())
     return _AiohttpTransport(
-        policy, limit=limit, resolver=resolver, open_socket=open_socket or _open_socket, tls=tls or _create_tls()
+        policy,
+        limit=limit,
+        resolver=resolver,
+        open_socket=open_socket or _open_socket,
+        tls=tls,
+        most_bytes=most_bytes,
     )
 
 
@@ -114,7 +125,9 @@ def _open_socket(address: AddressInfo) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def _create_tls() -> ssl.SSLContext:
+@cache
+def _create_tls(paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:  # noqa: ARG001 - read by OpenSSL itself
+    """What is trusted where the system's authorities are at ``paths``: made once, since reading them takes 0.1 s."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())  # beside the system's: not every system has any
     return context
@@ -129,9 +142,11 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         resolver: AbstractResolver | None,
         open_socket: Callable[[AddressInfo], socket.socket],
         tls: ssl.SSLContext,
+        most_bytes: int | None,
     ) -> None:
         self._policy = policy
         self._limit = limit
+        self._most_bytes = most_bytes
         self._resolver = resolver
         self._open_socket = open_socket
         self._tls = tls
@@ -177,15 +192,20 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
         if self._addresses is None:
             resolver = self._resolver or aiohttp.DefaultResolver()
             self._addresses = _CheckedAddresses(self._policy, resolver, self._open_socket)
+        connector = aiohttp.TCPConnector(
+            resolver=self._addresses,
+            socket_factory=self._addresses.dial,
+            ssl=self._tls,
+            limit=0,
+            limit_per_host=self._limit,
+            **({"keepalive_timeout": _KEEP_ALIVE} if is_kept else {"force_close": True}),
+        )
+        if self._most_bytes is not None and not is_kept:
+            # Below the parser, which would go through interim answers without end before anybody else sees one.
+            handler = partial(_BriefHandler, self._most_bytes, asyncio.get_running_loop())
+            connector._factory = handler  # type: ignore[assignment]  # noqa: SLF001 - there is no other way in
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=self._addresses,
-                socket_factory=self._addresses.dial,
-                ssl=self._tls,
-                limit=0,
-                limit_per_host=self._limit,
-                **({"keepalive_timeout": _KEEP_ALIVE} if is_kept else {"force_close": True}),
-            ),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=[_send_once],
             trace_configs=[] if is_kept else [_trace_dialling()],
@@ -194,6 +214,21 @@ class _AiohttpTransport(httpx.AsyncBaseTransport):
             auto_decompress=False,
             read_bufsize=_READ_BUFFER,
         )
+
+
+class _BriefHandler(ResponseHandler):
+    """Takes the first bytes of a connection, and leaves the rest where it is until somebody closes it."""
+
+    def __init__(self, most_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._left = most_bytes
+
+    def data_received(self, data: bytes) -> None:
+        taken = data[: self._left]
+        self._left -= len(taken)
+        super().data_received(taken)
+        if not self._left and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
 
 
 async def _send(session: aiohttp.ClientSession, request: httpx.Request, tls: ssl.SSLContext) -> httpx.Response:

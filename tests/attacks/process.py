@@ -1,9 +1,6 @@
 """`serve` and `demo` as real processes, and all that they write."""
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,19 +8,14 @@ from typing import Any
 
 import httpx
 
-from service.settings import PREFIX
+from tests.processes import ServiceProcess, start_service
+from tests.serving import NO_TLS
 
 
-async def start(folder: Path, *command: str, **settings: Any) -> Process:
+async def start(folder: Path, *command: str, **settings: Any) -> ServiceProcess:
     """A process whose output goes to ``folder``: ``output`` and ``errors``."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     with (folder / "output").open("ab") as output, (folder / "errors").open("ab") as errors:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "service", *command),
-            env=inherited | {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items()},
-            stdout=output,
-            stderr=errors,
-        )
+        return await start_service(*command, output=output, errors=errors, **settings)
 
 
 @asynccontextmanager
@@ -34,7 +26,7 @@ async def running(
     process = await start(folder, *command, **settings)
     url = f"http://127.0.0.1:{settings['port']}"
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=30, headers=headers, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=30, headers=headers, trust_env=False, verify=NO_TLS) as http:
             async with asyncio.timeout(30):
                 while not await _is_alive(http):
                     assert process.returncode is None, (folder / "errors").read_text()

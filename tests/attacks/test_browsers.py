@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from service.ids import new_id
 from service.sandbox.app import Sandbox
@@ -14,6 +15,7 @@ from service.sandbox.faults import Garble
 from tests.attacks.process import running
 from tests.graph_fixture import BIG, Graph, serve_graph
 from tests.serving import free_port
+from tests.streaming import open_socket, serving
 
 FRONTEND = "https://app.example"
 EVIL = "https://evil.example"
@@ -96,6 +98,21 @@ async def test_a_page_of_another_site_may_ask_for_nothing(tmp_path: Path, sandbo
                 )
                 assert (preflight.headers.get("access-control-allow-origin") == origin) is allowed
                 assert "access-control-allow-credentials" not in preflight.headers
+
+
+async def test_a_page_of_another_site_opens_no_websocket(tmp_path: Path, sandbox: Sandbox) -> None:
+    """Browsers send no preflight for one. Even with the key, as where a proxy in front adds it."""
+    async with serve_graph(tmp_path, sandbox, cors_origins=(FRONTEND,)) as graph, serving(graph.app) as port:
+        for origin in (EVIL, "null", f"{FRONTEND}.evil.example", f"{FRONTEND}:8443", "http://app.example"):
+            with pytest.raises(InvalidStatus) as refused:
+                await open_socket(port, origin=origin, authorization=f"Bearer {graph.key}").__aenter__()
+            assert refused.value.response.status_code == 403
+        async with open_socket(port, origin=FRONTEND, authorization=f"Bearer {graph.key}") as socket:
+            await socket.send("connection_init")
+            assert await socket.receive() == {"type": "connection_ack"}
+        async with open_socket(port, origin=FRONTEND) as socket:  # a page has no key by itself
+            await socket.send("connection_init")
+            assert await socket.closed() == (4403, "Forbidden")
 
 
 # --- what Sentry holds, shown under our address ---

@@ -16,11 +16,26 @@ import pytest
 from playwright.async_api import Page
 
 from service.settings import PREFIX
-from tests.browser.graphiql import click_run, run_first_query
+from tests.browser.graphiql import RESULT, RUN, click_run, run_first_query, turn_to
 from tests.browser.watch import Watch, wait_for
-from tests.serving import free_port
+from tests.serving import NO_TLS, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+RESOLVE = """async (issue) => {
+  const send = (path, body, headers) => fetch(path, {
+    method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body),
+  }).then((response) => response.json());
+  const { key } = await send("graphql/demo-key", {});
+  const ask = (query) => send("graphql", { query }, { authorization: `Bearer ${key}` });
+  const { data } = await ask("{ connections { nodes { id } } }");
+  return ask(`mutation { proxy(
+    connectionId: "${data.connections.nodes[0].id}" method: "PUT"
+    path: "organizations/{organization}/issues/${issue}/" body: { status: "resolved" }
+  ) { statusCode } }`);
+}"""
+"""Resolves an issue of the stand-in Sentry through the proxy, which then sends a webhook."""
 
 
 @asynccontextmanager
@@ -35,7 +50,7 @@ async def run_demo(folder: Path, port: int) -> AsyncIterator[Process]:
         stderr=DEVNULL,
     )
     try:
-        async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(30):
+        async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as http, asyncio.timeout(30):
             while True:
                 try:
                     await http.get(f"http://127.0.0.1:{port}/health")
@@ -52,8 +67,7 @@ async def run_demo(folder: Path, port: int) -> AsyncIterator[Process]:
 
 async def run_tab(page: Page, title: str) -> Any:
     """Turn to one of GraphiQL's tabs and click its run button; the answer's data."""
-    await page.get_by_role("tab", name=title, exact=True).click()
-    await wait_for(page, f"localStorage.getItem('graphiql:operationName') === '{title}'")  # it takes 0.1 s
+    await turn_to(page, title)
     return data_of(await click_run(page))
 
 
@@ -76,6 +90,16 @@ async def test_the_prepared_queries_work_on_the_first_click(
         assert connection["proxy"]["statusCode"] == 200
         assert len(connection["proxy"]["result"]) == connection["proxy"]["resultCount"] == 5
         assert (await run_tab(page, "Connections"))["connections"]["totalCount"] == 1
+        assert [node["type"] for node in (await run_tab(page, "Events"))["events"]["nodes"]][:1] == [
+            "connection.linked"
+        ]
+
+        await turn_to(page, "Watch")
+        async with page.expect_response("**/graphql"):  # it is subscribed once an answer begins
+            await page.locator(RUN).click()
+        [issue, *_] = connection["proxy"]["result"]
+        await page.evaluate(RESOLVE, issue["id"])
+        await wait_for(page, f"{RESULT}.includes('issue.resolved') && {RESULT}.includes('{issue['shortId']}')")
         assert watch.problems == []
 
         demo.send_signal(signal.SIGINT)

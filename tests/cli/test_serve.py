@@ -39,6 +39,7 @@ def check_refused(answer: tuple[int, str, str], name: str) -> None:
     ("name", "value"),
     [
         ("EGRESS_ALLOW", '["sentry.internal"]'),
+        ("FORWARD_ALLOW", '["consumer.internal"]'),
         ("EGRESS_ALLOW", '["https://user:hunter2@sentry.internal"]'),
         ("TRUSTED_DOCUMENTS", "missing.json"),
         ("JWT_ISSUERS", json.dumps([{"issuer": "i", "audience": "a", "tenants": ["t"], "jwks_file": "missing.json"}])),

@@ -10,12 +10,14 @@
 
 ``SENTRY_TEST_LOGIN``            a person's login, an owner of that organization
 ``SENTRY_TEST_PASSWORD``         the person's password
+``SENTRY_TEST_SEND_EVENT``       a command that sends an error to ``SENTRY_DSN``: ``sentry-cli send-event -m``
 
 Nothing is written to a real server, except where a login is given: then the tests of linking sign in as that person,
 make an OAuth application and an app of their own, install the app in the organization and in another one of the
-person's, and remove all of it at the end. The token must then have org:write and org:integrations, too, and be that
-person's. With Chromium, they also link through a service of ours, by that Sentry's own pages; the server must reach
-this machine's loopback address, to which it sends the app's webhooks.
+person's, and remove all of it at the end; and those of webhooks resolve, archive, assign and comment on an issue that
+nobody is assigned to, and leave it unresolved. The token must then have org:write, org:integrations, event:write and
+project:write, too, and be that person's. With Chromium, they also link through a service of ours, by that Sentry's own
+pages; the server must reach this machine's loopback address, to which it sends webhooks.
 """
 
 import os

@@ -29,7 +29,9 @@ from service.connections.stored import open_refresh_token, open_token
 from service.ids import new_id
 from service.settings import OAuthClientSettings, SentryAppSettings, Settings
 from service.tenants.caller import Caller, Role
+from service.webhooks.addresses import Addresses
 from tests.contract.linking import Bench
+from tests.serving import NO_TLS
 
 _INVITE = (
     """mutation ($input: CreateLinkSessionInput!) { createLinkSession(input: $input) { url linkSession { id } } }"""
@@ -83,7 +85,7 @@ class Service:
     @property
     def webhook_url(self) -> str:
         """Where the app's webhooks go."""
-        return f"{self.url}/webhooks/sentry/{self.bench.app.client_id}"
+        return Addresses(self.runtime.keyring, public_url=self.url).of_app(self.bench.app.client_id)
 
     # --- the host ---
 
@@ -216,7 +218,9 @@ async def serve_service(folder: Path, database_url: str, bench: Bench) -> AsyncI
             server = uvicorn.Server(uvicorn.Config(create_app(runtime), lifespan="off", log_config=None))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             headers = {"authorization": f"Bearer {key}"}
-            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False) as http:
+            async with httpx.AsyncClient(
+                base_url=url, headers=headers, timeout=60, trust_env=False, verify=NO_TLS
+            ) as http:
                 yield Service(url, bench, runtime, http, Caller(tenant.id, Role.ADMIN, "test"))
             server.should_exit = True
             await serving

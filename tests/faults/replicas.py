@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import os
-import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import httpx
 
@@ -19,10 +18,12 @@ from service.connections.keyring import Keyring
 from service.connections.linking import LinkRequest
 from service.sandbox.app import Sandbox
 from service.sandbox.world import DEMO_TOKENS
-from service.settings import PREFIX, Settings
+from service.settings import Settings
 from service.tenants.caller import Caller, Role
 from tests.canary import find_canary
+from tests.processes import ServiceProcess, build_environment, start_service
 from tests.scale import scaled
+from tests.serving import NO_TLS
 
 TENANT = "acme"
 USERS = "query Users { users(first: 1) { edges { node { id } } failures { message } } }"
@@ -40,36 +41,51 @@ class Service:
     @asynccontextmanager
     async def replica(self, port: int, *, wrapper: Sequence[str] = (), **settings: Any) -> AsyncIterator["Replica"]:
         """A serving process, perhaps started by a ``wrapper`` command; killed at the end where it still runs."""
-        process = await self._start(*wrapper, sys.executable, "-m", "service", "serve", **settings, port=port)
-        url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, timeout=30, headers={"authorization": f"Bearer {self.key}"}) as http:
-            replica = Replica(process, http)
-            try:
-                await until(replica.is_ready)
-                yield replica
-            finally:
-                await replica.kill()
+        settings = self.settings | settings | {"port": port}
+        url, headers = f"http://127.0.0.1:{port}", {"authorization": f"Bearer {self.key}"}
+        with TemporaryFile() as output, TemporaryFile() as errors:
+            process = await start(wrapper, "serve", output=output, errors=errors, **settings)
+            async with httpx.AsyncClient(base_url=url, timeout=30, headers=headers, verify=NO_TLS) as http:
+                replica = Replica(process, http, output, errors)
+                try:
+                    await until(replica.is_ready)
+                    yield replica
+                finally:
+                    await replica.kill()
 
     async def run(self, *arguments: str, **settings: Any) -> tuple[int, str, str]:
         """A command beside the replicas: its exit code, output and errors."""
-        process = await self._start(sys.executable, "-m", "service", *arguments, **settings)
-        async with asyncio.timeout(30):
-            output, errors = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, output.decode(), errors.decode()
+        with TemporaryFile() as output, TemporaryFile() as errors:
+            process = await start_service(*arguments, output=output, errors=errors, **self.settings | settings)
+            async with asyncio.timeout(30):
+                code = await process.wait()
+            return code, read(output).decode(), read(errors).decode()
 
-    async def _start(self, *command: str, **settings: Any) -> Process:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        ours = {f"{PREFIX}{name.upper()}": str(value) for name, value in (self.settings | settings).items()}
-        return await asyncio.create_subprocess_exec(*command, env=inherited | ours, stdout=PIPE, stderr=PIPE)
+
+async def start(
+    wrapper: Sequence[str], *arguments: str, output: IO[bytes], errors: IO[bytes], **settings: Any
+) -> ServiceProcess | Process:
+    """Start a command of the service, from nothing where a ``wrapper`` is to run it."""
+    if not wrapper:
+        return await start_service(*arguments, output=output, errors=errors, **settings)
+    command, environment = [*wrapper, sys.executable, "-m", "service", *arguments], build_environment(**settings)
+    return await asyncio.create_subprocess_exec(*command, env=environment, stdout=output, stderr=errors)
+
+
+def read(file: IO[bytes]) -> bytes:
+    """All that was written to it."""
+    file.seek(0)
+    return file.read()
 
 
 @dataclass
 class Replica:
     """One serving process, asked as an admin."""
 
-    process: Process
+    process: ServiceProcess | Process
     http: httpx.AsyncClient
+    output: IO[bytes]
+    errors: IO[bytes]
     log: list[dict[str, Any]] = field(default_factory=list)
 
     async def ask(self, query: str, **variables: Any) -> httpx.Response:
@@ -100,23 +116,23 @@ class Replica:
 
     def terminate(self) -> None:
         """Send SIGTERM."""
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()
 
     async def wait_until_ended(self) -> int:
         """The exit code; what was logged is in ``log`` then."""
         async with asyncio.timeout(30):
-            output, errors = await self.process.communicate()
-        assert output == b""
+            code = await self.process.wait()
+        errors = read(self.errors)
+        assert read(self.output) == b""
         assert find_canary(DEMO_TOKENS.admin, errors) == find_canary(self.http.headers["authorization"], errors) == []
         self.log = [json.loads(line) for line in errors.decode().splitlines()]
-        assert self.process.returncode is not None
-        return self.process.returncode
+        return code
 
     async def kill(self) -> None:
         """End it now."""
         if self.process.returncode is None:
             self.process.kill()
-            await self.process.communicate()
+            await self.process.wait()
 
 
 async def prepare(database_url: str, folder: Path, sandbox: Sandbox) -> Service:
@@ -124,6 +140,7 @@ async def prepare(database_url: str, folder: Path, sandbox: Sandbox) -> Service:
     keyring_file = folder / "keyring.json"
     Keyring.init(keyring_file)
     common: dict[str, Any] = {"database_url": database_url, "keyring_file": keyring_file, "shutdown_seconds": 10}
+    common["repair_seconds"] = 0  # calls by the service itself would be counted with those that a test makes
     runtime = Runtime.build(Settings(**common, egress_allow=(sandbox.url,)))
     async with runtime.started():
         await runtime.services.tenants.create_tenant("Acme", tenant_id=TENANT)

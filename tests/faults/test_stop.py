@@ -13,7 +13,7 @@ from service.sandbox.faults import Delay
 from service.tenants.models import ApiKeyRecord
 from tests.faults.replicas import CHEAP, USERS, Replica, until
 from tests.scale import scaled
-from tests.serving import free_port
+from tests.serving import NO_TLS, free_port
 
 
 async def test_a_running_request_is_finished_and_everything_closed(sqlite_service, sandbox, tmp_path):
@@ -79,7 +79,7 @@ class Balancer:
         return self.answered[port] >= count
 
     async def probe(self, port: int) -> None:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as http:
             while True:
                 try:
                     self._ready[port] = (await http.get("/ready")).status_code == 200
@@ -91,7 +91,7 @@ class Balancer:
         headers = {"authorization": f"Bearer {self._key}"}
         clients = {
             port: await stack.enter_async_context(
-                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30)
+                httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, verify=NO_TLS)
             )
             for port in self._ready
         }

@@ -14,7 +14,7 @@ from strawberry.federation.schema_directives import Cost, ListSize
 from strawberry.scalars import JSON
 
 from service.errors import NotFound, Unauthenticated
-from service.graphql_http.endpoint import create_graphql_route
+from service.graphql_http.endpoint import create_graphql_routes
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
 from service.schema.graphiql.demo_key import create_demo_key_route
@@ -143,7 +143,20 @@ class Mutation:
         return "written"
 
 
-schema = strawberry.Schema(Query, Mutation)
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def count(self, info: Info, to: int = 3, ends: bool = True) -> AsyncIterator[int]:
+        try:
+            for number in range(1, to + 1):
+                yield number
+            if not ends:
+                await asyncio.Event().wait()
+        finally:
+            info.context.events.append("count ended")
+
+
+schema = strawberry.Schema(Query, Mutation, Subscription)
 
 
 class Keys:
@@ -181,10 +194,10 @@ def make_app(
     page, files = create_graphiql(queries, demo_key=demo_key is not None) if chosen.graphiql else (None, [])
     if demo_key is not None:
         files.append(create_demo_key_route(demo_key, bound_host=chosen.host, bound_port=chosen.port))
-    route = create_graphql_route(
+    routes = create_graphql_routes(
         graph, settings=chosen, get_context=get_context, authenticator=authenticator or Keys(), page=page
     )
-    return Starlette(routes=[route, *files], middleware=[cors_middleware(chosen)])
+    return Starlette(routes=[*routes, *files], middleware=[cors_middleware(chosen)])
 
 
 @contextlib.asynccontextmanager

@@ -10,12 +10,12 @@ from strawberry.extensions import QueryDepthLimiter
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from structlog.testing import capture_logs
 
-from service.graphql_http.endpoint import create_graphql_route
+from service.graphql_http.endpoint import create_graphql_routes
 from service.graphql_http.requests import GraphQLRequest, parse_json
 from service.settings import Settings
 from service.tenants.caller import Caller
 from tests.graphql_http.small_graph import SECRET, Anyone, Context, Keys, connect, make_app, schema
-from tests.serving import serve
+from tests.serving import NO_TLS, serve
 
 GRAPHQL = "application/graphql-response+json"
 
@@ -461,7 +461,7 @@ async def test_a_client_that_leaves_while_sending_is_let_go() -> None:
 async def test_a_query_that_waits_is_answered(method: str) -> None:
     query = "{ a: slow(seconds: 0.01) b: slow(seconds: 0) }"
     with serve(make_app()) as port:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
             client.headers["authorization"] = "Bearer acme"
             if method == "GET":
                 response = await client.get("/graphql", params={"query": query})
@@ -487,8 +487,8 @@ async def test_a_context_that_fails_is_masked(failure: Exception) -> None:
     def get_context(caller: Caller, wanted: GraphQLRequest) -> Context:
         raise failure
 
-    route = create_graphql_route(schema, settings=Settings(), get_context=get_context, authenticator=Keys())
-    async with connect(Starlette(routes=[route])) as client:
+    routes = create_graphql_routes(schema, settings=Settings(), get_context=get_context, authenticator=Keys())
+    async with connect(Starlette(routes=routes)) as client:
         with capture_logs() as logs:
             response = await post(client, "{ hello }")
     assert (response.status_code, codes(response)) == (500, ["INTERNAL"])

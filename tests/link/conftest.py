@@ -30,6 +30,7 @@ from service.settings import OAuthClientSettings, SentryAppSettings, Settings
 from service.tenants.caller import Caller
 from tests.connections.conftest import admin, keyring, store, stranger, vault
 from tests.connections.factory import add_tenant
+from tests.serving import NO_TLS
 
 __all__ = ["admin", "keyring", "store", "stranger", "vault"]
 
@@ -164,7 +165,7 @@ class LinkSite:
         person = Person(
             self,
             httpx.AsyncClient(transport=transport, base_url=PUBLIC_URL),
-            httpx.AsyncClient(base_url=self.sandbox.url),
+            httpx.AsyncClient(base_url=self.sandbox.url, verify=NO_TLS),
         )
         self.people.append(person)
         return person

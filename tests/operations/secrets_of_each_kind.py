@@ -11,6 +11,7 @@ CANARIES = {
     "organization_token": "sntrys_eyJpYXQiOjE3MDAwMDAwMDAuMSwidXJsIjoiaHR0cHM6Ly9zZW50cnkuaW8ifQ==_pX9+kLm/Qz3vR7tYwB1",
     "old_token": "a1b2c3d4e5f60718" * 4,
     "api_key": "sg_abcdefgh2345_" + "mnopqrst" * 6 + "uvwx",
+    "webhook_secret": "whsec_" + base64.b64encode(bytes(range(40, 72))).decode(),
     "jwt": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzb21lYm9keSJ9.Zm9vYmFyYmF6cXV4LXNpZ25hdHVyZQ",
     "keyring_key": base64.b64encode(bytes(range(90, 122))).decode(),
     "private_key": f"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqh{BODY}\nkiG9w0BA\n-----END PRIVATE KEY-----",

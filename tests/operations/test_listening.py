@@ -16,6 +16,13 @@ def test_the_sockets_are_bound_and_released():
         pass
 
 
+def test_a_client_that_reads_nothing_does_not_hold_its_connection_for_ever():
+    with open_sockets("127.0.0.1", 0) as [bound], socket.create_connection(bound.getsockname()):
+        accepted, _ = bound.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+
 def test_a_name_is_bound_at_each_of_its_addresses():
     found = {each[4][0] for each in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
     with open_sockets("localhost", 0) as sockets:

@@ -81,6 +81,21 @@ def test_graphql_requests_are_counted_by_type_and_outcome():
     assert found["sentry_graph_http_requests_open"] == 0
 
 
+def test_a_subscription_counts_as_an_operation_and_not_as_a_slow_request():
+    metrics = Metrics("1.0")
+    metrics.watch_streams(lambda: 3)
+    end(metrics, is_graphql=True, kind="subscription", has_run=True, seconds=3600.0)
+    metrics.count_graphql("subscription", ["OVERFLOW"], has_run=True, seconds=60.0)
+
+    found = samples(metrics)
+
+    assert found["sentry_graph_streams_open"] == 3
+    assert found["sentry_graph_graphql_requests_total OK subscription"] == 1
+    assert found["sentry_graph_graphql_requests_total PARTIAL subscription"] == 1
+    assert found["sentry_graph_graphql_request_seconds_sum subscription"] == 3660
+    assert not any(name.startswith("sentry_graph_http_request_seconds") for name in found)
+
+
 def test_the_version_and_the_process_are_shown():
     found = samples(Metrics("1.2.3"))
     assert any(re.match(r"sentry_graph_build_info 3\.[\d.]+ 1\.2\.3", name) for name in found)

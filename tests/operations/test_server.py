@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from service.operations.server import GracefulServer
+from tests.serving import NO_TLS
 
 
 class App:
@@ -32,19 +33,22 @@ class Served:
 
     def __init__(self, app: App, drain_seconds: float) -> None:
         self.app = app
-        self.drains = 0
+        self.drains = self.stops = 0
         config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=30)
-        self.server = GracefulServer(config, drain=self._drain, drain_seconds=drain_seconds)
+        self.server = GracefulServer(config, drain=self._drain, drain_seconds=drain_seconds, stop=self._stop)
         self.ended = asyncio.create_task(self.server.serve())
 
     def _drain(self) -> None:
         self.drains += 1
 
+    def _stop(self) -> None:
+        self.stops += 1
+
     async def start(self) -> None:
         while not self.server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         port = self.server.servers[0].sockets[0].getsockname()[1]
-        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self.http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=NO_TLS)
 
     async def get(self, path: str) -> int:
         return (await self.http.get(path)).status_code
@@ -86,7 +90,7 @@ async def test_sigterm_finishes_what_runs_and_leaves_the_process_alive(serve):
 
     assert await running == 204
     await served.end()
-    assert served.drains == 1
+    assert (served.drains, served.stops) == (1, 1)
     with pytest.raises(httpx.ConnectError):
         await served.get("/")
 
@@ -108,7 +112,7 @@ async def test_while_draining_requests_are_taken(serve):
     raise_signal(signal.SIGTERM)
     await asyncio.sleep(0.3)
 
-    assert served.drains == 1
+    assert (served.drains, served.stops) == (1, 0)
     assert await served.get("/") == 204
     assert not served.ended.done()
 

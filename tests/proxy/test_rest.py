@@ -25,6 +25,7 @@ from service.tenants.caller import Role
 from service.tenants.store import TenantStore
 from tests.proxy.conftest import Linked
 from tests.proxy.recording import Recorder
+from tests.serving import NO_TLS
 
 UPLOAD_LIMIT = 2 * 2**20
 
@@ -85,9 +86,8 @@ async def serve_proxy(database: Database, keyring: Keyring) -> AsyncIterator[Ser
                 linked.engine, linked.client, authenticator, max_upload_bytes=UPLOAD_LIMIT, public_url=public_url
             )
             port = await stack.enter_async_context(serve(Starlette(routes=[route])))
-            client = httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", headers={"authorization": f"Bearer {shown}"}, timeout=20
-            )
+            headers = {"authorization": f"Bearer {shown}"}
+            client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20, verify=NO_TLS)
             await stack.enter_async_context(client)
             return Served(linked, port, shown, client)
 

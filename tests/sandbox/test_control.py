@@ -2,6 +2,7 @@ import httpx
 import pytest
 
 from service.sandbox.app import Sandbox, create_sandbox
+from service.sandbox.world import DEMO_INTERNAL_APP
 from tests.sandbox.conftest import client_of
 from tests.sandbox.linking import linker_of
 
@@ -27,10 +28,20 @@ async def test_changes_the_manner(app: Sandbox, client: httpx.AsyncClient) -> No
 async def test_sets_clock_and_addresses_and_revokes(app: Sandbox, client: httpx.AsyncClient) -> None:
     assert (await client.put(f"{_ROOT}skew/", json={"seconds": 90})).status_code == 204
     assert app.skew == 90
-    addresses = {"oauth": ["http://a.example/"], "install": "http://b.example/", "webhook": "http://c.example/"}
+    addresses = {
+        "oauth": ["http://a.example/"],
+        "install": "http://b.example/",
+        "webhook": "http://c.example/",
+        "internal_webhook": "http://d.example/",
+    }
     assert (await client.put(f"{_ROOT}redirects/", json=addresses)).status_code == 204
     linker = linker_of(app)
     assert (linker.redirect_url, linker.webhook_url) == ("http://b.example/", "http://c.example/")
+    internal = app.world.find_app(DEMO_INTERNAL_APP.slug)
+    assert internal
+    assert internal.webhook_url == "http://d.example/"
+    assert (await client.put(f"{_ROOT}retry-wait/", json={"seconds": 0.5})).status_code == 204
+    assert app.webhooks.retry_wait == 0.5
     token = app.grant_oauth(["org:read"])
     assert (await client.post(f"{_ROOT}revoke/", json={"token": token.value})).status_code == 204
     assert (await client.post(f"{_ROOT}revoke/", json={"token": token.value})).status_code == 404

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from service.sandbox.app import Sandbox, create_sandbox
 from service.sandbox.client_assertion import read_claims
+from service.sandbox.deliveries import sign
 from service.sandbox.faults import Fail
 from service.sandbox.responses import Refused
-from service.sandbox.webhooks import sign
 from service.sandbox.world import DEMO_APP, DEMO_TOKENS
 from tests.contract.linking import Client, sign_assertion
 from tests.contract.receiver import Receiver, receiving
@@ -192,7 +192,7 @@ async def test_nobody_waits_for_a_webhook_and_its_failure_is_kept(app: Sandbox) 
     app.webhooks.wait()
     (delivery,) = app.deliveries
     assert delivery.status is None
-    assert "ConnectError" in delivery.error
+    assert "ClientConnectorError" in delivery.error
 
 
 def test_an_app_without_a_url_is_told_nothing() -> None:

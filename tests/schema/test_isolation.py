@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 from graphql import GraphQLObjectType
 
+from service.events.models import EndpointPayload
 from service.ids import build_user_id, new_id
 from service.link.rules import LinkSessionRequest
 from service.schema.build import build_schema
+from service.schema.event_types import EVENT_TYPES
 from service.tenants.caller import Role
+from service.webhooks.endpoint_rules import EndpointChange
 from tests.graph_fixture import BIG, MIDDLE, Graph
 from tests.scale import scaled
 
@@ -29,9 +32,16 @@ BY_CONNECTION = {
     "{ ... on Connection { name } } }",
     "Query.connection diagnosis": "query ($id: ID!) { connection(id: $id) { diagnosis { problems { code } } } }",
     "Query.auditLog": "query ($id: ID!) { auditLog(filter: {connectionId: $id}) { nodes { action details } } }",
+    "Query.events": "query ($id: ID!) { events(connectionIds: [$id]) { nodes { id } } }",
+    "Subscription.events": "subscription ($id: ID!) { events(connectionIds: [$id]) { id } }",
     "Mutation.updateConnection": 'mutation ($id: ID!) { updateConnection(input: {id: $id, name: "x"}) { name } }',
     "Mutation.updateConnection projects": "mutation ($id: ID!) "
     "{ updateConnection(input: {id: $id, projects: null}) { name } }",
+    "Query.webhookReceivers": "query ($id: ID!) { webhookReceivers(connectionId: $id) { url } }",
+    "Mutation.createWebhookReceiver": "mutation ($id: ID!) { createWebhookReceiver(input: "
+    '{connectionId: $id, kind: INTERNAL_INTEGRATION, secret: "5f5f5f5f5f5f5f5f"}) { url } }',
+    "Mutation.createWebhookEndpoint": "mutation ($id: ID!) "
+    '{ createWebhookEndpoint(input: {url: "https://consumer.example", connectionIds: [$id]}) { secret } }',
     "Mutation.unlinkConnection": "mutation ($id: ID!) { unlinkConnection(id: $id) { name } }",
     "Mutation.proxy": 'mutation ($id: ID!) { proxy(connectionId: $id, method: "POST", '
     'path: "organizations/{organization}/teams/", body: {slug: "x"}, idempotencyKey: "k") { result } }',
@@ -59,6 +69,30 @@ BY_EMAIL = {
     "Query._entities email": 'query ($id: ID!, $email: String!) { _entities(representations: [{__typename: "User", '
     "connectionId: $id, email: $email}]) { ... on User { email } } }",
 }
+BY_EVENT = {
+    "Query.node Event": "query ($id: ID!) { node(id: $id) { id ... on SentryEvent { type payload } } }",
+    "Query.nodes Event": "query ($id: ID!) { nodes(ids: [$id]) { id ... on SentryEvent { type payload } } }",
+    "Subscription.events after": "subscription ($id: ID!) { events(after: $id) { id } }",
+}
+BY_ENDPOINT = {
+    "Query.webhookEndpoint": "query ($id: ID!) { webhookEndpoint(id: $id) { url deliveries { nodes { id } } } }",
+    "Mutation.updateWebhookEndpoint": "mutation ($id: ID!) "
+    '{ updateWebhookEndpoint(input: {id: $id, name: "x"}) { url } }',
+    "Mutation.enableWebhookEndpoint": "mutation ($id: ID!) { enableWebhookEndpoint(id: $id) { url } }",
+    "Mutation.rotateWebhookEndpointSecret": "mutation ($id: ID!) { rotateWebhookEndpointSecret(id: $id) { secret } }",
+    "Mutation.testWebhookEndpoint": "mutation ($id: ID!) { testWebhookEndpoint(id: $id) { id } }",
+    "Mutation.replayWebhookEvents": "mutation ($id: ID!) "
+    '{ replayWebhookEvents(input: {endpointId: $id, since: "2020-01-01"}) { count } }',
+    "Mutation.replayDeadWebhookDeliveries": "mutation ($id: ID!) "
+    "{ replayDeadWebhookDeliveries(endpointId: $id) { count } }",
+    "Mutation.deleteWebhookEndpoint": "mutation ($id: ID!) { deleteWebhookEndpoint(id: $id) }",
+}
+BY_RECEIVER = {
+    "Mutation.rotateWebhookReceiverSecret": "mutation ($id: ID!) "
+    '{ rotateWebhookReceiverSecret(input: {id: $id, secret: "5f5f5f5f5f5f5f5f"}) { url } }',
+    "Mutation.deleteWebhookReceiver": "mutation ($id: ID!) { deleteWebhookReceiver(id: $id) }",
+}
+BY_DELIVERY = {"Mutation.replayWebhookDelivery": "mutation ($id: ID!) { replayWebhookDelivery(id: $id) { eventId } }"}
 BY_KEY = {"Mutation.revokeApiKey": "mutation ($id: ID!) { revokeApiKey(id: $id) { name } }"}
 
 # Operations that name no object: what they answer or change is the caller's own, as the tests below show.
@@ -67,6 +101,8 @@ OWN = {
     "Query.apiKeys",
     "Query.sealingKeys",
     "Query.rewrapProgress",
+    "Query.webhookEndpoints",
+    "Query.webhookQuarantine",
     "Query._service",
     "Mutation.linkConnection",
     "Mutation.createApiKey",
@@ -91,14 +127,25 @@ REACHED = {
     "ConnectionMissingScope",
     "ConnectionProject",
     "ConnectionRemoval",
+    "ConnectionWebhooks",
     "CreatedApiKey",
     "CreatedLinkSession",
+    "EventActor",
+    "EventError",
+    "EventIssue",
+    "EventProject",
+    "EventTag",
     "LinkSession",
     "PageInfo",
     "Proxy",
     "ProxyHeader",
+    "QuarantinedWebhook",
+    "QuarantinedWebhookConnection",
+    "QuarantinedWebhookEdge",
     "RewrapProgress",
     "SealingKey",
+    "SentryEventConnection",
+    "SentryEventEdge",
     "SentryOrganization",
     "SentryRateLimit",
     "User",
@@ -108,23 +155,37 @@ REACHED = {
     "UserGroup",
     "UserPhone",
     "UserRole",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookDeliveryConnection",
+    "WebhookDeliveryEdge",
+    "WebhookEndpoint",
+    "WebhookEndpointConnection",
+    "WebhookEndpointEdge",
+    "WebhookEndpointSecret",
+    "WebhookReceiver",
+    "WebhookReplay",
     "_Service",
+    *(each.__name__ for each in EVENT_TYPES),
 }
 # Their fields with arguments, which could name an object: each is looked at below.
-ARGUMENTS = {"Connection.users", "Connection.user", "Connection.proxy"}
+ARGUMENTS = {"Connection.users", "Connection.user", "Connection.proxy", "WebhookEndpoint.deliveries"}
+
+ROOTS = {"Query", "Mutation", "Subscription"}
 
 SECRETS = ("lumen-labs", "Lumen Labs")
 
 
 def test_every_field_is_classified() -> None:
-    tables = (BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_KEY)
+    tables = [BY_CONNECTION, BY_EXTERNAL_ID, BY_EXTERNAL_ID_AS_ADMIN, BY_SESSION, BY_USER, BY_EMAIL, BY_EVENT, BY_KEY]
+    tables += [BY_ENDPOINT, BY_DELIVERY, BY_RECEIVER]
     classified = {name.split(" ")[0] for table in tables for name in table}
     found: set[str] = set()
     for type_ in build_schema()._schema.type_map.values():
         if not isinstance(type_, GraphQLObjectType) or type_.name.startswith("__"):
             continue
         for name, field in type_.fields.items():
-            if type_.name in {"Query", "Mutation"} or (field.args and f"{type_.name}.{name}" not in ARGUMENTS):
+            if type_.name in ROOTS or (field.args and f"{type_.name}.{name}" not in ARGUMENTS):
                 found.add(f"{type_.name}.{name}")
             else:
                 assert type_.name in REACHED, f"{type_.name}.{name} is new: say how a caller reaches it"
@@ -141,6 +202,9 @@ class Foreign:
     email: str
     key_id: str
     session_id: str
+    event_id: str
+    endpoint_id: str
+    delivery_id: str
 
 
 @pytest.fixture(params=["other tenant", "narrowed by id", "narrowed by externalId"])
@@ -163,7 +227,12 @@ async def foreign(graph: Graph, request: pytest.FixtureRequest) -> Foreign:
         )
         caller = await graph.as_role(Role.ADMIN, **narrowing)
     graph.sandbox.requests.clear()
-    return Foreign(caller, secret.id, secret.external_id, email, key_id, session.id)
+    (event,) = await graph.runtime.services.events.page(graph.tenant_id, limit=1)
+    endpoints = graph.runtime.services.endpoints
+    change = EndpointChange(url="https://consumer.example", name=SECRETS[1], payload=EndpointPayload.EVENT)
+    endpoint, _ = await endpoints.create(graph.caller, replace(change, connection_ids=[secret.id]))
+    delivery = await endpoints.test(graph.caller, endpoint.id)
+    return Foreign(caller, secret.id, secret.external_id, email, key_id, session.id, event.id, endpoint.id, delivery.id)
 
 
 async def same(graph: Graph, operation: str, foreign: dict[str, Any], missing: dict[str, Any]) -> None:
@@ -208,6 +277,27 @@ async def test_a_foreign_user_is_not_found_by_address(foreign: Foreign, name: st
     await same(foreign.graph, BY_EMAIL[name], there, {"id": new_id("con"), "email": foreign.email})
 
 
+@pytest.mark.parametrize("name", BY_EVENT)
+async def test_a_foreign_event_is_not_there(foreign: Foreign, name: str) -> None:
+    await same(foreign.graph, BY_EVENT[name], {"id": foreign.event_id}, {"id": new_id("evt")})
+
+
+async def test_a_foreign_webhook_endpoint_or_delivery_is_not_there(foreign: Foreign) -> None:
+    for operation in BY_ENDPOINT.values():
+        await same(foreign.graph, operation, {"id": foreign.endpoint_id}, {"id": new_id("whe")})
+    for operation in BY_DELIVERY.values():
+        await same(foreign.graph, operation, {"id": foreign.delivery_id}, {"id": new_id("whd")})
+    listed = await foreign.graph.query("{ webhookEndpoints { totalCount nodes { id } } }")
+    assert listed["webhookEndpoints"] == {"totalCount": 0, "nodes": []}
+
+
+async def test_a_foreign_webhook_receiver_is_not_there(graph: Graph, foreign: Foreign) -> None:
+    made = await graph.query(BY_CONNECTION["Mutation.createWebhookReceiver"], id=foreign.connection_id)
+    receiver_id = made["createWebhookReceiver"]["url"].split("/")[-2]
+    for operation in BY_RECEIVER.values():
+        await same(foreign.graph, operation, {"id": receiver_id}, {"id": new_id("whr")})
+
+
 @pytest.mark.parametrize("name", BY_KEY)
 async def test_a_foreign_key_is_not_there(foreign: Foreign, name: str) -> None:
     await same(foreign.graph, BY_KEY[name], {"id": foreign.key_id}, {"id": new_id("key")})
@@ -215,12 +305,14 @@ async def test_a_foreign_key_is_not_there(foreign: Foreign, name: str) -> None:
 
 async def test_lists_hold_what_is_the_callers_own(foreign: Foreign) -> None:
     data = await foreign.graph.query(
-        "{ connections { totalCount nodes { id } } users(first: 1000) { nodes { connectionId } } }"
+        "{ connections { totalCount nodes { id } } users(first: 1000) { nodes { connectionId } } "
+        "events { nodes { connectionId } } }"
     )
     (own,) = [node["id"] for node in data["connections"]["nodes"]]
     assert own != foreign.connection_id
     assert data["connections"]["totalCount"] == 1
-    assert {node["connectionId"] for node in data["users"]["nodes"]} == {own}
+    for listed in ("users", "events"):
+        assert {node["connectionId"] for node in data[listed]["nodes"]} == {own}
 
 
 async def test_a_cursor_of_another_tenant_is_refused(graph: Graph) -> None:
@@ -284,6 +376,22 @@ async def test_a_role_does_not_reach_further(graph: Graph, role: Role, operation
     variables = {"id": connection.id} if "$id" in operation else {}
     assert (await lesser.error(operation, **variables))["code"] == "FORBIDDEN"
     assert graph.calls() == 0
+
+
+async def test_webhook_endpoints_are_for_admins(graph: Graph) -> None:
+    lesser = await graph.as_role(Role.WRITE)
+    assert (await lesser.error("{ webhookEndpoints { totalCount } }"))["code"] == "FORBIDDEN"
+    operations = [BY_CONNECTION["Mutation.createWebhookEndpoint"], *BY_ENDPOINT.values(), *BY_DELIVERY.values()]
+    for operation in operations:
+        assert (await lesser.error(operation, id="x"))["code"] == "FORBIDDEN"
+
+
+async def test_webhook_receivers_are_for_admins(graph: Graph) -> None:
+    lesser = await graph.as_role(Role.WRITE)
+    operations = [BY_CONNECTION["Query.webhookReceivers"], BY_CONNECTION["Mutation.createWebhookReceiver"]]
+    for operation in [*operations, *BY_RECEIVER.values()]:
+        assert (await lesser.error(operation, id="x"))["code"] == "FORBIDDEN"
+    assert (await lesser.error("{ webhookQuarantine { nodes { id } } }"))["code"] == "FORBIDDEN"
 
 
 async def test_tenants_side_by_side_see_only_their_own(graph: Graph) -> None:

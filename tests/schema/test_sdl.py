@@ -14,15 +14,27 @@ from typer.testing import CliRunner
 from service.cli import app
 from service.sandbox.app import Sandbox
 from service.schema.build import print_full_sdl, print_sdl
+from service.schema.event_types import EVENT_TYPES
 from tests.graph_fixture import Graph, serve_graph
 
 COMMITTED = Path(__file__).parents[2] / "schema.graphql"
-RELAY_LISTS = {"Query.apiKeys", "Query.auditLog", "Query.connections", "Query.users", "Connection.users"}
+RELAY_LISTS = {
+    "Query.apiKeys",
+    "Query.auditLog",
+    "Query.connections",
+    "Query.events",
+    "Query.users",
+    "Query.webhookEndpoints",
+    "Query.webhookQuarantine",
+    "Connection.users",
+    "WebhookEndpoint.deliveries",
+}
 CALLS_SENTRY = {
     "Connection.diagnosis",
     "Connection.proxy",
     "Connection.user",
     "Connection.users",
+    "EventActor.user",
     "Mutation.linkConnection",
     "Mutation.proxy",
     "Mutation.updateConnection",
@@ -93,7 +105,7 @@ def test_every_root_field_has_an_auth_directive_but_the_gateways_own() -> None:
     document = parse(print_sdl(auth_directives=True))
     roots = {
         f"{root}.{field.name.value}"
-        for root in ("Query", "Mutation")
+        for root in ("Query", "Mutation", "Subscription")
         for field in types_of(document)[root].fields or ()
     }
     marked = fields_with("authenticated", document) | fields_with("requiresScopes", document)
@@ -157,4 +169,6 @@ def test_only_global_ids_are_called_id() -> None:
         if field.name.value == "id"
     }
     ours = {"ApiKey", "AuditEntry", "Connection", "LinkSession", "Node", "SealingKey", "User"}
-    assert with_id == ours | {"SentryOrganization", "UserGroup", "UserRole"}
+    ours |= {"WebhookDelivery", "WebhookEndpoint", "WebhookReceiver", "QuarantinedWebhook"}
+    events = {each.__name__ for each in EVENT_TYPES} | {"IssueEvent", "SentryEvent"}
+    assert with_id == ours | events | {"SentryOrganization", "UserGroup", "UserRole"}

@@ -258,6 +258,7 @@ async def test_one_user_by_each_key(graph: Graph) -> None:
         byUserId: user(externalId: $externalId) { id }
         nobody: user(email: "nobody@nowhere.example") { id }
         notAnId: user(externalId: "1 role:owner") { id }
+        tooLarge: user(externalId: "9223372036854775808") { id }
         both: user { id }
       }
       byId: user(id: $user) { id sentryMemberId connection { id } }
@@ -272,6 +273,7 @@ async def test_one_user_by_each_key(graph: Graph) -> None:
     assert found["byEmail"] == found["byUserId"] == {"id": wanted["id"]}
     assert found["nobody"] is None
     assert found["notAnId"] is None
+    assert found["tooLarge"] is None
     assert answer["data"]["byId"]["connection"] == {"id": connection.id}
     assert answer["data"]["unknown"] is None
     (error,) = answer["errors"]

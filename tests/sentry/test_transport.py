@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -233,6 +234,27 @@ async def test_a_write_never_meets_an_idle_connection(method: str) -> None:
         await call(transport, f"{upstream.origin.url}/")
         assert upstream.connections == 4
         await transport.aclose()
+
+
+async def test_a_brief_connection_takes_no_more_than_it_may() -> None:
+    async def flood(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x" * 2**16)
+            await writer.drain()
+
+    async with serve(flood) as upstream:
+        transport = create_transport(EgressPolicy([upstream.origin]), limit=1, most_bytes=1000)
+        response = await transport.handle_async_request(httpx.Request("POST", f"{upstream.origin}/"))
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        taken = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                async for data in response.stream:
+                    taken += len(data)
+        await response.stream.aclose()
+        await transport.aclose()
+    assert taken == 1000 - len(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 async def test_nobody_listening_is_a_connect_error() -> None:

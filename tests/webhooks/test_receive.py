@@ -1,241 +1,279 @@
-"""Forged, replayed and misdirected webhooks (rows 15 to 17 of the attacks), and what a genuine one does."""
+"""What becomes of genuine webhooks: whose they are, what is stored of them, and what is answered."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from dataclasses import replace
-from typing import Any
+from datetime import timedelta
 
-import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from starlette.applications import Starlette
+from sqlmodel import col, select
 
-from service.connections.cache import ConnectionCache
-from service.connections.clients import Clients
-from service.connections.installations import Installations
-from service.connections.link_rules import SealedToken
-from service.connections.models import ConnectionRecord, ConnectionStatus, CredentialKind
-from service.connections.store import ConnectionStore
-from service.connections.vault import Vault, bind_token
-from service.db import Database
-from service.errors import StorageUnavailable, Unauthenticated
-from service.events.filters import EventFilter
-from service.events.store import EventStore
+from service.columns import now
+from service.connections.models import ConnectionStatus
+from service.connections.receiver_models import ReceiverKind
+from service.events.models import DeliveryRecord, EndpointPayload, EndpointRecord, EndpointStatus, EventRecord
 from service.journal import Journal
-from service.sentry.installations import SentryApp
-from service.sentry.origin import Origin
-from service.sentry.signatures import sign
 from service.tenants.caller import Caller
-from service.webhooks.receive import HookReceiver
-from service.webhooks.routes import LARGEST_BODY, create_webhook_route
-from tests.connections.factory import ACME
+from tests.webhooks.receiving import (
+    OTHER_UUID,
+    UUID,
+    Receiving,
+    envelope,
+    installation,
+    issue,
+    plugin_post,
+    service_hook,
+)
 
-ORIGIN = Origin.parse("https://sentry.io")
-APP = SentryApp(ORIGIN, "linker", "client-1", "secret-1", previous_client_secret="secret-0")
-OTHER = SentryApp(ORIGIN, "other", "client-2", "secret-2")
-UUID = "0b8a9d5e-5c1f-4a52-9d0e-3f6a8f0c7d11"
-ANOTHER = "7b2f9a40-1111-4a52-9d0e-3f6a8f0c7d22"
-
-
-def installation(action: str = "deleted", uuid: str = UUID) -> bytes:
-    return json.dumps(
-        {
-            "action": action,
-            "installation": {"uuid": uuid},
-            "data": {"installation": {"uuid": uuid, "organization": {"slug": "acme"}, "app": {"slug": "linker"}}},
-            "actor": {"type": "user", "id": 1, "name": "Ann"},
-        }
-    ).encode()
+INTERNAL, HOOK, PLUGIN = ReceiverKind.INTERNAL_INTEGRATION, ReceiverKind.SERVICE_HOOK, ReceiverKind.LEGACY_PLUGIN
 
 
-ISSUE = json.dumps({"action": "created", "installation": {"uuid": UUID}, "data": {"issue": {"id": "1"}}}).encode()
+async def statuses(service: Receiving, caller: Caller) -> dict[str, ConnectionStatus]:
+    return {each.external_id: each.status for each in await service.store.every(caller)}
 
 
-@pytest.fixture
-def cache() -> ConnectionCache:
-    return ConnectionCache()
+# --- public apps ---
 
 
-@pytest.fixture
-def store(database: Database, cache: ConnectionCache) -> ConnectionStore:
-    return ConnectionStore(database, cache)
+async def test_an_event_of_the_connection_that_the_app_linked(service: Receiving, admin: Caller):
+    connection = await service.link(admin)
+    body = issue(121, "resolved")
+    assert await service.send(body) == 200
+    [event] = await service.events()
+    assert (event.tenant_id, event.connection_id, event.type) == ("ten_1", connection.id, "issue.resolved")
+    assert (event.issue_id, event.project_id, event.project_slug, event.level) == ("121", "5", "web", "error")
+    assert (event.body, event.repeat_of, event.is_synthetic, event.data) == (body, None, False, {})
+    assert event.headers == {
+        "content-type": "application/json",
+        "request-id": "5a" * 16,
+        "sentry-hook-resource": "issue",
+        "sentry-hook-timestamp": "1795407890",
+    }
+    assert service.observed == [("app", "accepted")]
 
 
-@pytest.fixture
-async def http(database: Database, cache: ConnectionCache) -> AsyncIterator[httpx.AsyncClient]:
-    receiver = HookReceiver(Clients(apps=(APP, OTHER)), Installations(database, cache))
-    app = Starlette(routes=[create_webhook_route(receiver)])
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service.test") as http:
-        yield http
+async def test_its_deliveries_are_stored_with_it(service: Receiving, admin: Caller):
+    await service.link(admin)
+    endpoint = EndpointRecord(
+        id="whe_1",
+        tenant_id="ten_1",
+        url="https://consumer.example",
+        status=EndpointStatus.ENABLED,
+        payload=EndpointPayload.SENTRY,
+        types=["issue.*"],
+        key_id="key",
+        secret=b"",
+        created_at=now(),
+        updated_at=now(),
+    )
+    async with service.database.session() as session:
+        session.add(endpoint)
+        await session.commit()
+    assert await service.send(issue()) == 200
+    assert await service.send(envelope("created", {"comment_id": 1, "issue_id": 1}), "comment") == 200
+    [event, _] = await service.events()
+    async with service.database.session() as session:
+        assert [each.event_id for each in await session.exec(select(DeliveryRecord))] == [event.id]
 
 
-async def send(
-    http: httpx.AsyncClient,
-    body: bytes,
-    *,
-    signature: str | None = None,
-    resource: str | None = "installation",
-    client_id: str = APP.client_id,
-    secret: str = APP.client_secret,
-) -> int:
-    headers = {"sentry-hook-signature": sign(body, secret) if signature is None else signature}
-    if resource is not None:
-        headers["sentry-hook-resource"] = resource
-    answer = await http.post(f"/webhooks/sentry/{client_id}", content=body, headers=headers)
-    assert answer.content == b""
-    return answer.status_code
+async def test_an_old_word_is_kept_under_the_new_one(service: Receiving, admin: Caller):
+    await service.link(admin)
+    assert await service.send(issue(action="ignored")) == 200
+    assert await service.types() == ["issue.archived"]
 
 
-async def link(
-    store: ConnectionStore,
-    vault: Vault,
-    caller: Caller,
-    external_id: str = "cust",
-    client: str = APP.client_id,
-    **link: Any,
-) -> ConnectionRecord:
-    def seal(connection: ConnectionRecord) -> SealedToken:
-        return SealedToken(vault.seal(b"t" * 64, binding=bind_token(connection)), "f" * 64, client_id=client)
+@pytest.mark.parametrize(
+    ("resource", "body", "type_"),
+    [
+        ("brand_new", envelope("happened", {"thing": [1, 2, {"a": None}]}), "brand_new.happened"),
+        ("issue", envelope("transmogrified", {"issue": {"id": "7"}}), "issue.transmogrified"),
+        ("issue", envelope("created", [1, 2]), "issue.created"),
+        (None, envelope("created", {"thing": 1}), "unknown.created"),
+        ("x y", b'{"installation":{"uuid":"%s"},"action":7}' % UUID.encode(), "unknown.unknown"),
+        ("issue", b' {"installation" : {"uuid":"%s"},\n"action":"created","a":1e1 } ' % UUID.encode(), "issue.created"),
+    ],
+)  # fmt: skip
+async def test_what_is_unknown_is_kept_byte_by_byte(
+    service: Receiving, admin: Caller, resource: str | None, body: bytes, type_: str
+):
+    await service.link(admin)
+    assert await service.send(body, resource) == 200
+    [event] = await service.events()
+    assert (event.type, event.body) == (type_, body)
 
-    options = {"external_id": external_id, "installation_id": UUID, "authentication": CredentialKind.APP_TOKEN} | link
-    return await store.link(caller, replace(ACME, **options), seal)
+
+async def test_a_repeat_is_marked_and_kept(service: Receiving, admin: Caller):
+    await service.link(admin)
+    for body in (issue(1), issue(2), issue(1), issue(1)):
+        assert await service.send(body) == 200
+    first, second, *repeats = await service.events()
+    assert (first.repeat_of, second.repeat_of) == (None, None)
+    assert [event.repeat_of for event in repeats] == [first.id, first.id]
+    assert [outcome for _, outcome in service.observed] == ["accepted", "accepted", "repeat", "repeat"]
 
 
-async def statuses(store: ConnectionStore, caller: Caller) -> dict[str, ConnectionStatus]:
-    return {each.external_id: each.status for each in await store.every(caller)}
+async def test_an_installation_of_two_tenants_is_an_event_of_each(service: Receiving, admin: Caller, stranger: Caller):
+    await service.link(admin)
+    await service.link(stranger)
+    assert await service.send(issue()) == 200
+    assert {event.tenant_id for event in await service.events()} == {"ten_1", "ten_2"}
 
 
-async def test_an_uninstalled_app_unlinks_its_connection(http, store, vault, admin, database):
-    connection = await link(store, vault, admin)
-    assert (await store.get_linked(admin, connection.id)).credential is not None
-    assert await send(http, installation()) == 200
-    linked = await store.get_linked(admin, connection.id)  # also out of the cache
+async def test_a_connection_that_needs_a_new_link_still_hears(service: Receiving, admin: Caller):
+    connection = await service.link(admin)
+    async with service.database.session() as session:
+        connection.status = ConnectionStatus.NEEDS_REAUTH
+        session.add(connection)
+        await session.commit()
+    assert await service.send(issue()) == 200
+    assert await service.types() == ["issue.created"]
+
+
+async def test_a_connection_that_is_limited_to_projects_hears_of_those(service: Receiving, admin: Caller):
+    await service.link(admin, projects=[{"id": "5", "slug": "renamed-since"}])
+    comment = {"comment_id": 1, "issue_id": 1, "project_slug": "renamed-since"}
+    for body in (issue(1), envelope("created", {"thing": 1}), envelope("created", comment)):
+        assert await service.send(body, None) == 200
+    assert await service.reasons() == []
+    assert await service.send(issue(2, project={"id": "6", "slug": "renamed-since"})) == 200
+    assert await service.send(envelope("created", comment | {"project_slug": "web"}), "comment") == 200
+    assert len(await service.events()) == 3
+    assert await service.reasons() == ["other_project"] * 2
+    assert {record.tenant_id for record in await service.quarantined()} == {"ten_1"}
+    assert [outcome for _, outcome in service.observed] == ["accepted"] * 3 + ["quarantined"] * 2
+
+
+# --- installing and uninstalling ---
+
+
+async def test_an_uninstalled_app_unlinks_its_connection(service: Receiving, admin: Caller):
+    connection = await service.link(admin)
+    assert (await service.store.get_linked(admin, connection.id)).credential is not None
+    assert await service.send(installation("created"), "installation") == 200
+    assert await service.send(installation(), "installation") == 200
+    linked = await service.store.get_linked(admin, connection.id)  # also out of the cache
     assert linked.connection.status is ConnectionStatus.UNLINKED
     assert linked.credential is None
-    journal = Journal(database)
-    events = await EventStore(database).page("ten_1", EventFilter(connection_ids=[connection.id]), limit=10)
-    assert [event.type for event in events][-1:] == ["connection.unlinked"]
-    entry = (await journal.page_audit("ten_1", limit=1))[0]
+    async with service.database.session() as session:
+        types = list(await session.exec(select(EventRecord.type).order_by(col(EventRecord.position))))
+    assert types == ["connection.linked", "installation.created", "installation.deleted", "connection.unlinked"]
+    entry = (await Journal(service.database).page_audit("ten_1", limit=1))[0]
     assert (entry.action, entry.actor, entry.connection_id) == ("connection.unlink", "Sentry", connection.id)
+    assert await service.send(issue()) == 200
+    assert await service.reasons() == ["unlinked"]
 
 
-async def test_the_secret_before_still_signs(http, store, vault, admin):
-    await link(store, vault, admin)
-    assert await send(http, installation(), secret="secret-0") == 200
-    assert await statuses(store, admin) == {"cust": ConnectionStatus.UNLINKED}
+async def test_the_secret_before_still_signs(service: Receiving, admin: Caller):
+    await service.link(admin)
+    assert await service.send(installation(), "installation", secret="secret-0") == 200
+    assert await statuses(service, admin) == {"cust": ConnectionStatus.UNLINKED}
 
 
-async def test_what_is_not_for_us_is_accepted_and_changes_nothing(http, store, vault, admin):
-    await link(store, vault, admin)
-    assert await send(http, installation("created")) == 200
-    assert await send(http, installation("suspended")) == 200
-    assert await send(http, ISSUE, resource="issue") == 200
-    assert await statuses(store, admin) == {"cust": ConnectionStatus.ACTIVE}
+async def test_the_body_alone_says_that_an_app_was_uninstalled(service: Receiving, admin: Caller):
+    await service.link(admin)
+    thing = envelope("deleted", {"thing": {"uuid": UUID}})
+    assert await service.send(thing, "installation") == 200
+    assert await service.send(installation("suspended"), "installation") == 200
+    assert await statuses(service, admin) == {"cust": ConnectionStatus.ACTIVE}
+    assert await service.send(installation(), None) == 200
+    assert await statuses(service, admin) == {"cust": ConnectionStatus.UNLINKED}
 
 
-async def test_row_15_forged_webhooks_are_not_accepted(http, store, vault, admin):
-    await link(store, vault, admin)
-    body, good = installation(), sign(installation(), APP.client_secret)
-    bad = [
-        "",
-        good.upper(),
-        good[:-1],
-        good + "0",
-        f" {good}x",
-        f"{good}, {good}",
-        "0" * 64,
-        sign(body, ""),
-        sign(body, "secret-2"),
-    ]
-    for signature in bad:
-        assert await send(http, body, signature=signature) == 401
-    assert await send(http, body.replace(b"deleted", b"deleteD"), signature=good) == 401
-    assert await send(http, body + b" ", signature=good) == 401
-    assert await send(http, body, client_id="nobody") == 401
-    assert await send(http, body, client_id=OTHER.client_id, signature=good) == 401
-    answer = await http.post(
-        f"/webhooks/sentry/{APP.client_id}", content=body, headers={"sentry-hook-resource": "installation"}
-    )
-    assert answer.status_code == 401
-    twice = [("sentry-hook-signature", good), ("sentry-hook-signature", good), ("sentry-hook-resource", "installation")]
-    assert (await http.post(f"/webhooks/sentry/{APP.client_id}", content=body, headers=twice)).status_code == 401
-    assert await statuses(store, admin) == {"cust": ConnectionStatus.ACTIVE}
+async def test_a_body_that_contradicts_itself_is_refused(service: Receiving, admin: Caller):
+    await service.link(admin)
+    two = installation().replace(UUID.encode(), OTHER_UUID.encode(), 1)
+    assert await service.send(two, "installation") == 400
+    assert await service.send(installation(), "issue") == 400
+    assert await service.send(issue(), "installation") == 400
+    assert await service.types() == []
+    assert await service.reasons() == []
+    assert service.observed == [("app", "refused")] * 3
+    assert await statuses(service, admin) == {"cust": ConnectionStatus.ACTIVE}
 
 
-async def test_row_16_a_replay_and_a_forged_header_change_nothing(http, store, vault, admin):
-    await link(store, vault, admin)
-    assert await send(http, installation()) == 200
-    await link(store, vault, admin, installation_id=ANOTHER)  # installed again: under another id
-    assert await send(http, installation()) == 200
-    assert await statuses(store, admin) == {"cust": ConnectionStatus.ACTIVE}
-    # Headers are not signed: the body says what it is.
-    deleted = installation(uuid=ANOTHER)
-    assert await send(http, deleted, resource="issue") == 400
-    assert await send(http, deleted, resource=None) == 400
-    assert await send(http, ISSUE, resource="installation") == 400
-    assert await statuses(store, admin) == {"cust": ConnectionStatus.ACTIVE}
+# --- receivers ---
 
 
-async def test_row_17_one_app_of_many_tenants_ends_the_installation_that_it_names_and_no_other(
-    http, store, vault, admin, stranger
+@pytest.mark.parametrize(
+    ("kind", "body", "type_"),
+    [
+        (INTERNAL, issue(7, "resolved"), "issue.resolved"),
+        (INTERNAL, issue(7, "resolved", uuid=None), "issue.resolved"),
+        (INTERNAL, issue(7, "resolved", uuid=OTHER_UUID), "issue.resolved"),  # the connection knows of none
+        (HOOK, service_hook(number=7), "event.created"),
+        (HOOK, b"[7]", "event.unknown"),
+        (PLUGIN, plugin_post(7), "event.alert"),
+        (PLUGIN, b"7", "event.unknown"),
+    ],
+)
+async def test_what_comes_to_a_receiver_is_its_connections(
+    service: Receiving, admin: Caller, kind: ReceiverKind, body: bytes, type_: str
 ):
-    await link(store, vault, admin, "mine")
-    await link(store, vault, admin, "other-app", client=OTHER.client_id)
-    await link(store, vault, admin, "other-sentry", control_origin="https://sentry.acme.example")
-    await link(store, vault, stranger, "theirs", installation_id=ANOTHER)
-    assert await send(http, installation(uuid=ANOTHER.upper())) == 200
-    assert await statuses(store, stranger) == {"theirs": ConnectionStatus.UNLINKED}
-    assert set((await statuses(store, admin)).values()) == {ConnectionStatus.ACTIVE}
-    assert await send(http, installation()) == 200
-    assert [name for name, status in (await statuses(store, admin)).items() if status is ConnectionStatus.UNLINKED] == [
-        "mine"
-    ]
+    connection = await service.link(admin, client=None, installation_id=None)
+    await service.link(admin, "other")
+    receiver = await service.receiver(admin, connection, kind, None if kind is PLUGIN else "5f" * 32)
+    assert await service.send_to(receiver, body) == 200
+    [event] = await service.events()
+    assert (event.connection_id, event.type, event.body) == (connection.id, type_, body)
+    assert event.issue_id == ("7" if body.startswith(b"{") else None)
+    assert service.observed == [("receiver", "accepted")]
+    await service.last_used.flush()
+    [listed] = await service.receivers.list_of(admin, connection.id)
+    assert listed.last_used_at is not None
 
 
-async def test_a_body_that_names_two_installations_is_refused(http, store, vault, admin):
-    await link(store, vault, admin)
-    body = installation().replace(UUID.encode(), ANOTHER.encode(), 1)
-    for refused in (body, b"[]", b"{", b'{"action":"deleted","data":{"installation":{"uuid":"x"}}}'):
-        assert await send(http, refused) == 400
-    assert await statuses(store, admin) == {"cust": ConnectionStatus.ACTIVE}
+async def test_both_secrets_are_good_while_one_is_rotated(service: Receiving, admin: Caller):
+    receiver = await service.receiver(admin, await service.link(admin))
+    assert await service.send_to(receiver, issue(1)) == 200
+    new = "a9" * 32
+    await service.receivers.rotate_secret(admin, receiver.id, new, overlap=timedelta(hours=1))
+    assert await service.send_to(receiver, issue(2)) == 200
+    assert await service.send_to(receiver, issue(3), secret=new) == 200
+    newest = "b1" * 32
+    await service.receivers.rotate_secret(admin, receiver.id, newest, overlap=timedelta(0))
+    assert await service.send_to(receiver, issue(4)) == 401
+    assert await service.send_to(receiver, issue(5), secret=new) == 401
+    assert await service.send_to(receiver, issue(6), secret=newest) == 200
+    assert len(await service.events()) == 4
 
 
-async def test_a_large_body_is_refused_before_it_is_read_whole(http):
-    sent = 0
-
-    async def body() -> AsyncIterator[bytes]:
-        nonlocal sent
-        for _ in range(64):
-            sent += 2**16
-            yield b"x" * 2**16
-
-    answer = await http.post(
-        f"/webhooks/sentry/{APP.client_id}", content=body(), headers={"sentry-hook-signature": "0" * 64}
-    )
-    assert answer.status_code == 413
-    assert sent <= LARGEST_BODY + 2**17
-
-
-async def test_without_a_database_nothing_is_acknowledged(store, vault, admin, cache, tmp_path):
-    connection = await link(store, vault, admin)
-    gone = Database(f"sqlite:///{tmp_path / 'gone' / 'graph.db'}")
-    app = Starlette(routes=[create_webhook_route(HookReceiver(Clients(apps=(APP,)), Installations(gone, cache)))])
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service.test") as http:
-        assert await send(http, installation()) == 503
-        assert await send(http, installation("created")) == 200  # needs none
-    assert (await store.get_linked(admin, connection.id)).credential is not None
-    await gone.dispose()
+async def test_what_is_not_the_connections_is_put_into_quarantine(service: Receiving, admin: Caller):
+    known = await service.link(admin, projects=[{"id": "5", "slug": "web"}])
+    own = await service.receiver(admin, known)
+    hook = await service.receiver(admin, known, HOOK)
+    assert await service.send_to(own, issue(1, uuid=OTHER_UUID)) == 200
+    assert await service.send_to(own, issue(2, project={"id": "6"})) == 200
+    assert await service.send_to(hook, service_hook("acme", "api")) == 200
+    assert await service.send_to(hook, service_hook("other", "web")) == 200
+    assert await service.types() == []
+    assert await service.reasons() == ["other_installation", "other_project", "other_project", "other_project"]
+    assert await service.send_to(own, issue(3)) == 200
+    assert await service.send_to(hook, service_hook()) == 200
+    await service.store.unlink(admin, known.id)
+    service.hooks._finder.forget(own.id)
+    assert await service.send_to(own, issue(4)) == 200
+    assert await service.types() == ["issue.created", "event.created"]
+    last = (await service.quarantined())[-1]
+    assert (last.reason, last.tenant_id, last.connection_id) == ("unlinked", "ten_1", known.id)
+    assert (last.receiver_id, last.client_id, last.body) == (own.id, None, issue(4))
 
 
-@given(body=st.binary(max_size=200), signature=st.text(max_size=70), client_id=st.sampled_from(["client-1", "x", ""]))
-@settings(max_examples=200)
-def test_nothing_unsigned_gets_past(body, signature, client_id):
-    class Nothing:
-        async def unlink(self, **_: str) -> list[ConnectionRecord]:
-            raise StorageUnavailable("must not be reached")
+async def test_a_deleted_receiver_takes_nothing_more(service: Receiving, admin: Caller):
+    receiver = await service.receiver(admin, await service.link(admin))
+    assert await service.send_to(receiver, issue(1)) == 200
+    await service.receivers.delete(admin, receiver.id)
+    assert await service.send_to(receiver, issue(2)) == 401
+    assert len(await service.events()) == 1
 
-    receiver = HookReceiver(Clients(apps=(APP,)), Nothing())  # type: ignore[arg-type]  # must not be reached
-    with pytest.raises(Unauthenticated):
-        asyncio.run(receiver.receive(client_id, [signature], "installation", body))
+
+async def test_the_legacy_plugin_is_refused_once_it_is_switched_off(service: Receiving, admin: Caller):
+    receiver = await service.receiver(admin, await service.link(admin), PLUGIN, None)
+    assert await service.send_to(receiver, plugin_post()) == 200
+    off = Receiving.build(service.database, service.keyring, legacy=False)
+    async with off.running():
+        assert await off.send_to(receiver, plugin_post()) == 401
+
+
+async def test_an_internal_integration_unlinks_nothing(service: Receiving, admin: Caller):
+    connection = await service.link(admin)
+    receiver = await service.receiver(admin, connection)
+    assert await service.send_to(receiver, installation(), "installation") == 200
+    assert await service.types() == ["installation.deleted"]
+    assert await statuses(service, admin) == {"cust": ConnectionStatus.ACTIVE}

@@ -50,6 +50,7 @@ def _extend_events() -> None:
     op.create_index(
         "ix_events_tenant_id_connection_id_body_hash", "events", ["tenant_id", "connection_id", "body_hash"]
     )
+    op.create_index("ix_events_tenant_id_created_at", "events", ["tenant_id", "created_at"])
     op.create_index("ix_events_created_at", "events", ["created_at"])
     op.create_table(
         "event_counters",
@@ -90,6 +91,7 @@ def _create_delivery() -> None:
         sa.Column("previous_secret", sa.LargeBinary()),
         sa.Column("previous_until", _TIME),
         sa.Column("failing_since", _TIME),
+        sa.Column("problem", sa.String(64)),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_endpoints"),
@@ -122,8 +124,17 @@ def _create_delivery() -> None:
         ),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name="fk_webhook_deliveries_event_id", ondelete="CASCADE"),
     )
-    for columns in (["tenant_id", "endpoint_id", "id"], ["status", "next_at"], ["event_id"]):
+    for columns in (["endpoint_id", "id"], ["event_id"]):
         op.create_index(f"ix_webhook_deliveries_{'_'.join(columns)}", "webhook_deliveries", columns)
+    for status, column in (("pending", "next_at"), ("dead", "id")):  # few rows have it, and are looked for all the time
+        only = sa.text(f"status = '{status}'")
+        op.create_index(
+            f"ix_webhook_deliveries_{status}",
+            "webhook_deliveries",
+            ["endpoint_id", column],
+            sqlite_where=only,
+            postgresql_where=only,
+        )
     op.create_table(
         "webhook_attempts",
         sa.Column("delivery_id", sa.String(64), nullable=False),
@@ -148,7 +159,6 @@ def _create_receivers() -> None:
         sa.Column("tenant_id", sa.String(64), nullable=False),
         sa.Column("connection_id", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
-        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
         sa.Column("key_id", sa.String(64)),
         sa.Column("secret", sa.LargeBinary()),
         sa.Column("previous_key_id", sa.String(64)),
@@ -158,7 +168,6 @@ def _create_receivers() -> None:
         sa.Column("last_used_at", _TIME),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_receivers"),
         _belongs_to_connection("webhook_receivers"),
-        sa.UniqueConstraint("token_hash", name="uq_webhook_receivers_token_hash"),
     )
     for columns in (["tenant_id", "connection_id"], ["key_id"], ["previous_key_id"]):
         op.create_index(f"ix_webhook_receivers_{'_'.join(columns)}", "webhook_receivers", columns)
@@ -166,6 +175,7 @@ def _create_receivers() -> None:
         "webhook_quarantine",
         sa.Column("id", sa.String(64), nullable=False),
         sa.Column("tenant_id", sa.String(64)),
+        sa.Column("connection_id", sa.String(64)),
         sa.Column("receiver_id", sa.String(64)),
         sa.Column("client_id", sa.String(200)),
         sa.Column("reason", sa.String(32), nullable=False),
@@ -179,7 +189,7 @@ def _create_receivers() -> None:
             ["tenant_id"], ["tenants.id"], name="fk_webhook_quarantine_tenant_id", ondelete="CASCADE"
         ),
     )
-    for columns in (["tenant_id", "id"], ["client_id", "installation_id"], ["created_at"]):
+    for columns in (["tenant_id", "id"], ["client_id", "installation_id", "id"], ["receiver_id", "id"], ["created_at"]):
         op.create_index(f"ix_webhook_quarantine_{'_'.join(columns)}", "webhook_quarantine", columns)
 
 
@@ -192,24 +202,26 @@ def _create_repair() -> None:
         sa.Column("lease_until", _TIME),
         sa.Column("claim", sa.Integer(), nullable=False),
         sa.Column("polled_at", _TIME),
+        sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("heard_at", _TIME),
         sa.Column("missed", sa.Integer(), nullable=False),
         sa.Column("silent_since", _TIME),
+        sa.Column("steady_since", _TIME),
         sa.PrimaryKeyConstraint("connection_id", name="pk_repairs"),
         _belongs_to_connection("repairs"),
     )
-    op.create_index("ix_repairs_next_at", "repairs", ["next_at"])
+    for column in ("next_at", "lease_until"):
+        op.create_index(f"ix_repairs_{column}", "repairs", [column])
     op.create_table(
         "issue_snapshots",
         sa.Column("connection_id", sa.String(64), nullable=False),
         sa.Column("issue_id", sa.String(64), nullable=False),
         sa.Column("tenant_id", sa.String(64), nullable=False),
-        sa.Column("status", sa.String(32), nullable=False),
+        sa.Column("status", sa.String(32)),
         sa.Column("substatus", sa.String(64)),
         sa.Column("assignee", sa.String(80)),
-        sa.Column("first_seen", _TIME, nullable=False),
         sa.Column("last_seen", _TIME, nullable=False),
-        sa.Column("seen_at", _TIME, nullable=False),
         sa.Column("differs_since", _TIME),
         sa.PrimaryKeyConstraint("connection_id", "issue_id", name="pk_issue_snapshots"),
         _belongs_to_connection("issue_snapshots"),
@@ -243,7 +255,12 @@ def downgrade() -> None:
     ):
         op.drop_table(name)
     op.execute("DELETE FROM events WHERE connection_id IS NULL OR body IS NOT NULL")
-    for name in ("created_at", "tenant_id_connection_id_body_hash", "tenant_id_connection_id_position"):
+    for name in (
+        "created_at",
+        "tenant_id_created_at",
+        "tenant_id_connection_id_body_hash",
+        "tenant_id_connection_id_position",
+    ):
         op.drop_index(f"ix_events_{name}", "events")
     with op.batch_alter_table("events") as table:
         table.drop_constraint("uq_events_tenant_id_position", type_="unique")

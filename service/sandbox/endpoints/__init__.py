@@ -2,6 +2,7 @@
 
 from service.sandbox.call import Endpoint
 from service.sandbox.endpoints import (
+    comments,
     credentials,
     installations,
     issues,
@@ -9,6 +10,7 @@ from service.sandbox.endpoints import (
     organizations,
     projects,
     releases,
+    service_hooks,
     teams,
 )
 
@@ -18,7 +20,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *teams.ENDPOINTS,
     *projects.ENDPOINTS,
     *issues.ENDPOINTS,
+    *comments.ENDPOINTS,
     *releases.ENDPOINTS,
+    *service_hooks.ENDPOINTS,
     *credentials.ENDPOINTS,
     *installations.ENDPOINTS,
 )

@@ -92,9 +92,9 @@ def _show_app(app: App) -> Payload:
         "name": app.name,
         "slug": app.slug,
         "uuid": app.uuid,
-        "status": "internal" if app.is_internal else "unpublished",
+        "status": "internal" if app.is_internal else "published" if app.is_published else "unpublished",
         "scopes": sorted(app.scopes),
-        "events": ["issue"],
+        "events": sorted(app.events),
         "redirectUrl": app.redirect_url,
         "webhookUrl": app.webhook_url,
         "verifyInstall": app.verify_install,
@@ -111,10 +111,12 @@ def list_apps(call: Call) -> Answer:
 
 
 def list_published_apps(call: Call) -> Answer:
-    """The published apps: none."""
-    nothing: list[App] = []
-    page = page_by_number(nothing, call.page_size, call.cursor)
-    return call.answer_page(page, page.items)
+    """The published apps, to whomever asks without their secrets."""
+    page = page_by_number([app for app in call.world.apps if app.is_published], call.page_size, call.cursor)
+    secrets_of = ("clientId", "clientSecret")
+    return call.answer_page(
+        page, [{k: v for k, v in _show_app(app).items() if k not in secrets_of} for app in page.items]
+    )
 
 
 def _app(call: Call) -> App:

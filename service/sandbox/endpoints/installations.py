@@ -54,7 +54,7 @@ def install(call: Call, app: App, organization: Organization, by: User | None) -
     )
     app.installations.append(installation)
     call.world.changed()
-    call.notify(installation, "created", by)
+    call.announcer.installation(installation, "created", show_installation(installation), by)
     return installation
 
 
@@ -62,7 +62,7 @@ def uninstall(call: Call, installation: Installation, by: User | None) -> None:
     """Ends an installation. Its token stays valid, and reaches nothing there any more: so does a real server's."""
     installation.app.installations.remove(installation)
     call.world.changed()
-    call.notify(installation, "deleted", by)
+    call.announcer.installation(installation, "deleted", show_installation(installation), by)
 
 
 def list_installations(call: Call) -> Answer:

@@ -1,15 +1,14 @@
-"""Issues, their comments, events and tables."""
+"""Issues, their events and tables."""
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from service.sandbox import access
 from service.sandbox.call import Call, Endpoint
 from service.sandbox.endpoints.members import project_ids
+from service.sandbox.endpoints.triage import change_issues
 from service.sandbox.issue_shapes import (
     event_ids,
-    show_comment,
     show_event,
     show_issue,
     show_issue_detail,
@@ -18,7 +17,7 @@ from service.sandbox.issue_shapes import (
 from service.sandbox.pagination import page_by_offset, page_by_score, parse_limit
 from service.sandbox.responses import Answer, answer_json, detail, forbidden, invalid, no_content, not_found
 from service.sandbox.search import match_issues, parse_query
-from service.sandbox.world import Comment, Issue, Organization
+from service.sandbox.world import Issue, Organization
 
 _SORTS: dict[str, Callable[[Issue], int]] = {
     "date": lambda issue: int(issue.last_seen.timestamp() * 1000),
@@ -26,7 +25,6 @@ _SORTS: dict[str, Callable[[Issue], int]] = {
     "freq": lambda issue: issue.count,
     "user": lambda issue: issue.user_count,
 }
-_STATUSES = {"resolved": None, "unresolved": "ongoing", "ignored": "archived_until_escalating"}
 
 
 def list_issues(call: Call) -> Answer:
@@ -34,13 +32,16 @@ def list_issues(call: Call) -> Answer:
 
     ``group=`` picks by id instead: whole, and regardless of status.
     """
+    projects = set(project_ids(call))
+    if len(projects) > 1 and not call.organization.has_global_views:
+        raise detail(400, "You do not have the multi project stream feature enabled")
     if call.all("group"):
         return answer_json([_row(call, issue) for issue in _picked(call, "group", "Group ids must be integers")])
     sort = call.last("sort") or "date"
     if sort not in _SORTS:
         raise detail(400, f"Sort key '{sort}' not supported.")
     score = _SORTS[sort]
-    size, projects = parse_limit(call.last("limit") or call.last("per_page")), set(project_ids(call))
+    size = parse_limit(call.last("limit") or call.last("per_page"))
     query = call.last("query")
     tokens = parse_query("is:unresolved" if query is None else query)
     found = [issue for issue in call.organization.issues.values() if issue.project.id in projects]
@@ -84,8 +85,8 @@ def list_stats(call: Call) -> Answer:
     return answer_json([{key: row[key] for key in keys} for row in rows])
 
 
-def _issue(call: Call) -> tuple[Issue, Organization]:
-    """The issue that the path names, with its organization; the legacy path names none."""
+def find_issue(call: Call) -> tuple[Issue, Organization]:
+    """The issue that the path names, with its organization; the legacy path names none. 404 where there is none."""
     name = call.names["issue"]
     visible = [call.organization] if call.found else call.world.organizations
     for organization in visible:
@@ -107,14 +108,14 @@ def _check_legacy(call: Call, organization: Organization) -> None:
 
 def get_issue(call: Call) -> Answer:
     """One issue."""
-    issue, organization = _issue(call)
+    issue, organization = find_issue(call)
     return answer_json(show_issue_detail(issue, organization, call.base, call.manner))
 
 
 def put_issue(call: Call) -> Answer:
     """Changes one issue; answers it."""
-    issue, organization = _issue(call)
-    _change(issue, organization, call.json())
+    issue, organization = find_issue(call)
+    change_issues(call, [issue], organization, call.json())
     call.world.changed()
     return answer_json(show_issue(issue, organization, call.base, call.manner))
 
@@ -128,83 +129,27 @@ def put_issues(call: Call) -> Answer:
     if not found:
         return no_content()
     changes = call.json()
-    for issue in found:
-        _change(issue, call.organization, changes)
+    change_issues(call, found, call.organization, changes)
     call.world.changed()
     return answer_json(changes)
 
 
 def delete_issue(call: Call) -> Answer:
     """Deletes one: 202, since the real one does it later."""
-    issue, organization = _issue(call)
+    issue, organization = find_issue(call)
     del organization.issues[issue.id]
     call.world.changed()
     return no_content(202)
 
 
-def _change(issue: Issue, organization: Organization, changes: dict[str, Any]) -> None:
-    if "status" in changes:
-        status = str(changes["status"])
-        if status == "resolvedInNextRelease":
-            status, issue.status_details = "resolved", {"inNextRelease": True}
-        else:
-            issue.status_details = dict(changes.get("statusDetails") or {})
-        if status not in _STATUSES:
-            raise invalid(status=f'"{status}" is not a valid choice.')
-        issue.status, issue.substatus = status, changes.get("substatus", _STATUSES[status])
-    if "priority" in changes:
-        issue.priority = str(changes["priority"])
-    if "assignedTo" in changes:
-        issue.assignee = _assignee(str(changes["assignedTo"] or ""), issue, organization)
-
-
-def _assignee(actor: str, issue: Issue, organization: Organization) -> tuple[str, int] | None:
-    """``user:ID``, ``ID``, address or ``team:ID``; empty takes the assignee away."""
-    if not actor:
-        return None
-    owners = set(issue.project.team_ids)
-    if actor.startswith("team:"):
-        number = actor.removeprefix("team:")
-        if not number.isdecimal() or int(number) not in owners:
-            raise invalid(assignedTo="Cannot assign to a team without access to the project")
-        return "team", int(number)
-    name = actor.removeprefix("user:").lower()
-    for member in organization.members:
-        user = member.user
-        if user and name in {str(user.id), user.email.lower()}:
-            if owners.isdisjoint(member.teams):
-                raise invalid(assignedTo="Cannot assign to non-team member")
-            return "user", user.id
-    raise invalid(assignedTo="Unknown actor input")
-
-
-def list_comments(call: Call) -> Answer:
-    """An issue's notes, the newest first."""
-    issue, _ = _issue(call)
-    page = page_by_offset(issue.comments[::-1], call.page_size, call.cursor)
-    return call.answer_page(page, [show_comment(comment, call.manner) for comment in page.items])
-
-
-def add_comment(call: Call) -> Answer:
-    """Adds a note: 201."""
-    issue, _ = _issue(call)
-    text = call.json().get("text")
-    if not isinstance(text, str) or not text.strip():
-        raise invalid(text="This field is required.")
-    comment = Comment(call.world.new_id(), call.user, text, call.world.now)
-    issue.comments.append(comment)
-    call.world.changed()
-    return answer_json(show_comment(comment, call.manner), 201)
-
-
 def list_external_issues(call: Call) -> Answer:
     """What apps linked to the issue."""
-    return answer_json(_issue(call)[0].external)
+    return answer_json(find_issue(call)[0].external)
 
 
 def list_events(call: Call) -> Answer:
     """An issue's events, the newest first."""
-    issue, _ = _issue(call)
+    issue, _ = find_issue(call)
     full = call.last("full") in {"true", "1"}
     page = page_by_offset(range(len(event_ids(issue))), call.page_size, call.cursor)
     return call.answer_page(page, [show_event(issue, number, full=full) for number in page.items])
@@ -212,7 +157,7 @@ def list_events(call: Call) -> Answer:
 
 def get_event(call: Call) -> Answer:
     """One event: by id, or latest, oldest, recommended."""
-    issue, _ = _issue(call)
+    issue, _ = find_issue(call)
     ids = event_ids(issue)
     name = call.names["event"]
     known = {"latest": 0, "recommended": 0, "oldest": len(ids) - 1}
@@ -246,7 +191,7 @@ def list_project_events(call: Call) -> Answer:
 
 def get_short_id(call: Call) -> Answer:
     """An issue by its short id."""
-    issue, organization = _issue(call)
+    issue, organization = find_issue(call)
     return answer_json(
         {
             "organizationSlug": organization.slug,
@@ -319,7 +264,6 @@ def _column(issue: Issue, name: str) -> object:
 _ORGANIZATION_ISSUE = "organizations/{organization}/issues/{issue}/"
 _ONE = {"GET": get_issue, "PUT": put_issue, "DELETE": delete_issue}
 _ONE_LIMIT = {"GET": 5, "PUT": 5, "DELETE": 5}
-_COMMENTS = {"GET": list_comments, "POST": add_comment}
 
 ENDPOINTS = (
     Endpoint(
@@ -331,8 +275,6 @@ ENDPOINTS = (
     Endpoint("organizations/{organization}/issues-stats/", {"GET": list_stats}, access.EVENT, {"GET": 10}),
     Endpoint(_ORGANIZATION_ISSUE, _ONE, access.EVENT, _ONE_LIMIT),
     Endpoint("issues/{issue}/", _ONE, access.EVENT, _ONE_LIMIT),
-    Endpoint(_ORGANIZATION_ISSUE + "comments/", _COMMENTS, access.EVENT),
-    Endpoint("issues/{issue}/comments/", _COMMENTS, access.EVENT),
     Endpoint(_ORGANIZATION_ISSUE + "external-issues/", {"GET": list_external_issues}, access.EVENT),
     Endpoint(_ORGANIZATION_ISSUE + "events/", {"GET": list_events}, access.EVENT),
     Endpoint("issues/{issue}/events/", {"GET": list_events}, access.EVENT),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import pytest
-from graphql import ObjectTypeDefinitionNode, parse
+from graphql import DocumentNode, ObjectTypeDefinitionNode, parse
 
 from service.schema.build import print_full_sdl, print_sdl
 from service.schema.graphiql.node import find_node
@@ -63,10 +63,15 @@ def compose(composer: str, *names: str) -> str:
     return result["supergraph"]
 
 
+@functools.cache
+def read_sdl(sdl: str) -> DocumentNode:
+    return parse(sdl)
+
+
 def type_of(sdl: str, name: str) -> ObjectTypeDefinitionNode:
     (type_,) = [
         each
-        for each in parse(sdl).definitions
+        for each in read_sdl(sdl).definitions
         if isinstance(each, ObjectTypeDefinitionNode) and each.name.value == name
     ]
     return type_

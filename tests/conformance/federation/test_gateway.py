@@ -24,10 +24,11 @@ EXAMPLE = ROOT / "docs" / "gateway"
 
 @dataclass(frozen=True)
 class Gateway:
-    """The running example, and the API key that it made."""
+    """The running example, the API key that it made, and the address of its demo."""
 
     url: str
     key: str
+    demo: str
 
     def ask(self, query: str, *, key: str | None = None) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {self.key if key is None else key}"}
@@ -61,7 +62,7 @@ def gateway() -> Iterator[Gateway]:
             (key,) = re.findall(r'"Bearer (\S+)"', greeting)
             (url,) = re.findall(r"http://127\.0\.0\.1:\d+/graphql", greeting)
             assert url == f"http://127.0.0.1:{ports[0]}/graphql"
-            yield Gateway(url, key)
+            yield Gateway(url, key, f"http://127.0.0.1:{ports[2]}")
         finally:
             example.send_signal(signal.SIGTERM)
             code = example.wait(30)
@@ -137,3 +138,30 @@ def test_graphiql_is_served_without_a_cdn(gateway: Gateway) -> None:
     assert "<title>Supergraph</title>" in page.text
     assert re.findall(r"""<(?:script|link)[^>]+(?:src|href)=["']?https?:""", page.text) == []
     assert gateway.key not in page.text
+
+
+def test_a_subscription_joins_what_other_subgraphs_know_to_each_event(gateway: Gateway) -> None:
+    """The last test: it unlinks what the others ask for."""
+    found = gateway.query("{ events(last: 1) { nodes { id } } connections { nodes { id } } }")
+    (newest,), (connection,) = found["events"]["nodes"], found["connections"]["nodes"]
+    query = """subscription ($after: ID) {
+      events(types: ["connection.*"], after: $after) { type connection { status customer { name } } }
+    }"""
+    with httpx.stream(
+        "POST",
+        gateway.url,
+        json={"query": query, "variables": {"after": newest["id"]}},
+        headers={"authorization": f"Bearer {gateway.key}", "accept": "text/event-stream"},
+        timeout=30,
+        trust_env=False,
+    ) as response:
+        # The example's key only reads; the demo's own GraphiQL has one that may do this.
+        own_page = {"origin": gateway.demo, "sec-fetch-site": "same-origin"}
+        key = httpx.post(f"{gateway.demo}/graphql/demo-key", headers=own_page, trust_env=False).json()["key"]
+        unlink = 'mutation { unlinkConnection(id: "%s") { status } }' % connection["id"]
+        assert gateway.ask(unlink, key=key) == {"data": {"unlinkConnection": {"status": "UNLINKED"}}}
+        data = next(line for line in response.iter_lines() if line.startswith("data: {"))
+    assert json.loads(data.removeprefix("data: "))["data"]["events"] == {
+        "type": "connection.unlinked",
+        "connection": {"status": "UNLINKED", "customer": {"name": "Lumen Labs"}},
+    }
