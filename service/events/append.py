@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import and_, func, text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -177,8 +177,10 @@ async def _find_repeats(
     }
     if not wanted:
         return [None] * len(events)
-    statement = (
-        select(EventRecord.tenant_id, EventRecord.connection_id, EventRecord.body_hash, EventRecord.id)
+    # One row for each body, however often it has come: the oldest event.
+    key = (col(EventRecord.tenant_id), col(EventRecord.connection_id), col(EventRecord.body_hash))
+    oldest = (
+        select(EventRecord.tenant_id, func.min(EventRecord.position).label("position"))
         .where(
             col(EventRecord.tenant_id).in_({event.tenant_id for event in events}),
             col(EventRecord.connection_id).in_({event.connection_id for event in events if event.connection_id}),
@@ -186,9 +188,11 @@ async def _find_repeats(
             col(EventRecord.created_at) > clock - REPEATS_WITHIN,
             col(EventRecord.is_synthetic).is_(False),
         )
-        .order_by(col(EventRecord.position).desc())
+        .group_by(*key)
+        .subquery()
     )
-    # The last row of a key is the oldest event.
+    is_oldest = and_(oldest.c.tenant_id == EventRecord.tenant_id, oldest.c.position == EventRecord.position)
+    statement = select(*key, col(EventRecord.id)).join(oldest, is_oldest)
     known = {
         (tenant_id, connection_id, found): id_ for tenant_id, connection_id, found, id_ in await session.exec(statement)
     }
