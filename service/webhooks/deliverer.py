@@ -9,7 +9,6 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -32,7 +31,7 @@ LEASE_SECONDS = 30.0
 """How long a claim holds: longer than sending may take, and than writing down what came of it usually does."""
 
 _LOOK_SECONDS = 5.0
-_REST_SECONDS = 0.02  # between two looks, so that what comes meanwhile is claimed together
+_REST_SECONDS = 0.05  # between two looks, so that what comes meanwhile is claimed together
 _AGAIN_SECONDS = 1.0  # after a look that failed
 _SETTLE_SECONDS = 60.0  # for an outcome to be written, while the database is away
 _GRACE_SECONDS = 5.0  # for what is being sent when the process ends
@@ -128,20 +127,17 @@ class Deliverer:
     def _begin(self, claim: Claim) -> None:
         task = asyncio.create_task(self._deliver(claim), name="delivery")
         self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
         self._places.take(claim.endpoint.id, claim.endpoint.tenant_id)
-        task.add_done_callback(partial(self._leave, claim))
-
-    def _leave(self, claim: Claim, task: "asyncio.Task[None]") -> None:
-        self._sending.discard(task)
-        self._places.leave(claim.endpoint.id, claim.endpoint.tenant_id)
-        if self._places.is_short:
-            self._woken.set()
 
     async def _deliver(self, claim: Claim) -> None:
         began = time.monotonic()
         answer = await self._send(claim)
         attempt = Attempt(claim, answer, milliseconds=round((time.monotonic() - began) * 1000))
+        self._places.leave(claim.endpoint.id, claim.endpoint.tenant_id)
         self._places.judge(claim.endpoint.id, answer, attempt.milliseconds)
+        if self._places.is_short:
+            self._woken.set()
         fate = await self._settle(attempt)
         self._observer.delivery(fate, (attempt.ended_at - claim.planned_at).total_seconds())
         if fate is not Fate.DELIVERED:

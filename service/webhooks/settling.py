@@ -32,7 +32,7 @@ from service.webhooks.schedule import has_failed_too_long, plan_attempt
 
 _log = structlog.get_logger(__name__)
 
-_EVERY = 0.02  # seconds: what ends within such a span is written down together
+_EVERY = 0.05  # seconds: what ends within such a span is written down together
 
 ACTOR = "service"
 """Who the audit log says disabled an endpoint."""
