@@ -6,18 +6,13 @@ marking it needs.
 """
 
 import asyncio
-import contextlib
 import json
-import sqlite3
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
-
-import asyncpg
 
 from service.connections.keyring import Keyring
 from service.connections.vault import Vault
@@ -27,6 +22,7 @@ from service.sandbox.app import Sandbox
 from service.sentry.origin import Origin
 from service.tenants.caller import Caller, Role
 from service.webhooks.deliverer import LEASE_SECONDS
+from tests.faults.locks import rows_locked
 from tests.faults.relay import Relay
 from tests.faults.replicas import TENANT, Replica, prepare, until
 from tests.scale import scaled
@@ -64,34 +60,6 @@ class Consumer:
         writer.write(answer(b"", headers={"Connection": "close"}))
 
 
-@contextlib.asynccontextmanager
-async def marking_locked(url: str, delivery_id: str) -> AsyncIterator["asyncio.Future[None]"]:
-    """Nobody else can write down what came of a delivery; the future is done once somebody tries."""
-    if url.startswith("sqlite"):
-        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as holder:
-            holder.execute("BEGIN IMMEDIATE")
-            yield asyncio.ensure_future(asyncio.sleep(0.2))
-            holder.execute("ROLLBACK")
-        return
-    holder = await asyncpg.connect(url)  # type: ignore[no-untyped-call]  # asyncpg has no types
-    watcher = await asyncpg.connect(url)  # type: ignore[no-untyped-call]  # asyncpg has no types
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    async def watch() -> None:
-        while not await watcher.fetchval(waiting):  # noqa: ASYNC110 - seen there only
-            await asyncio.sleep(0.01)
-
-    try:
-        async with holder.transaction():
-            await holder.execute("SELECT 1 FROM webhook_deliveries WHERE id = $1 FOR UPDATE", delivery_id)
-            task = asyncio.ensure_future(watch())
-            yield task
-            await task
-    finally:
-        await holder.close()
-        await watcher.close()
-
-
 async def kill_at(point: Point, replica: Replica, consumer: Consumer, relay: Relay, url: str, endpoint_id: str) -> str:
     """Have an event delivered, and kill the process at a point of it; the event's id."""
     consumer.arrived.clear()
@@ -109,7 +77,7 @@ async def kill_at(point: Point, replica: Replica, consumer: Consumer, relay: Rel
             await replica.kill()
         else:
             await consumer.arrived.wait()
-            async with marking_locked(url, planned["id"]) as is_tried:
+            async with rows_locked(url, "webhook_deliveries", [planned["id"]]) as is_tried:
                 consumer.goes_on.set()
                 await is_tried
                 await replica.kill()

@@ -7,19 +7,18 @@ storing it needs (it is about to be committed).
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import asyncpg
 import pytest
 
 from service.connections.cache import Linked
 from service.connections.models import ConnectionProblem, ConnectionStatus
 from service.sandbox.app import Sandbox
+from tests.faults.locks import rows_locked
 from tests.faults.refreshing import Refreshing, prepare_refreshing
 from tests.faults.relay import Relay, Stop
 from tests.faults.replicas import Replica
@@ -105,36 +104,6 @@ class Ward:
             await asyncio.sleep(0.05)
 
 
-@contextlib.asynccontextmanager
-async def storing_locked(given: Refreshing, linked: list[Linked]) -> AsyncIterator["asyncio.Future[None]"]:
-    """Nobody else can store a credential of these; the future is done once somebody tries."""
-    url = given.service.settings["database_url"]
-    if url.startswith("sqlite"):
-        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as holder:
-            holder.execute("BEGIN IMMEDIATE")
-            yield asyncio.ensure_future(asyncio.sleep(0.3))
-            holder.execute("ROLLBACK")
-        return
-    holder = await asyncpg.connect(url)  # type: ignore[no-untyped-call]  # asyncpg has no types
-    watcher = await asyncpg.connect(url)  # type: ignore[no-untyped-call]  # asyncpg has no types
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-
-    async def watch() -> None:
-        while await watcher.fetchval(waiting) < len(linked):  # noqa: ASYNC110 - seen there only
-            await asyncio.sleep(0.01)
-
-    try:
-        async with holder.transaction():
-            ids = [each.connection.id for each in linked]
-            await holder.execute("SELECT 1 FROM connections WHERE id = ANY($1) FOR UPDATE", ids)
-            task = asyncio.ensure_future(watch())
-            yield task
-            await task
-    finally:
-        await holder.close()
-        await watcher.close()
-
-
 async def find_mark(given: Refreshing, linked: Linked) -> str:
     """What only the request for this connection's new tokens holds."""
     if linked.connection.installation_id is not None:
@@ -157,7 +126,8 @@ async def kill_at(point: Point, given: Refreshing, relay: Relay, replica: Replic
     tokens = given.bench.sandbox.world.tokens
     async with contextlib.AsyncExitStack() as stack:
         if point == "before it is committed":
-            is_tried = await stack.enter_async_context(storing_locked(given, linked))
+            url, ids = given.service.settings["database_url"], [each.connection.id for each in linked]
+            is_tried = await stack.enter_async_context(rows_locked(url, "connections", ids))
         if point != "before it is sent":
             for stop in stops:
                 stop.passes.set()
