@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, text
+from sqlalchemy import and_, bindparam, func, text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import Select
 
 from service.announcements import announce
 from service.db import read_clock
@@ -35,6 +36,39 @@ _COUNT = (
     "INSERT INTO event_counters (tenant_id, connection_id, last) VALUES {rows} "
     "ON CONFLICT (tenant_id, connection_id) DO UPDATE SET last = event_counters.last + excluded.last "
     "RETURNING tenant_id, connection_id, last"
+)
+
+
+def _select_oldest() -> Select[str, str | None, bytes | None, str]:
+    """One row for each body, however often it has come: the oldest event."""
+    key = (col(EventRecord.tenant_id), col(EventRecord.connection_id), col(EventRecord.body_hash))
+    oldest = (
+        select(EventRecord.tenant_id, func.min(EventRecord.position).label("position"))
+        .where(
+            col(EventRecord.tenant_id).in_(bindparam("tenants", expanding=True)),
+            col(EventRecord.connection_id).in_(bindparam("connections", expanding=True)),
+            col(EventRecord.body_hash).in_(bindparam("hashes", expanding=True)),
+            col(EventRecord.created_at) > bindparam("since"),
+            col(EventRecord.is_synthetic).is_(False),
+        )
+        .group_by(*key)
+        .subquery()
+    )
+    is_oldest = and_(oldest.c.tenant_id == EventRecord.tenant_id, oldest.c.position == EventRecord.position)
+    return select(*key, col(EventRecord.id)).join(oldest, is_oldest)
+
+
+# Made once: making them takes longer than they do.
+_OLDEST = _select_oldest()
+# Held, as far as that keeps them from being deleted: deliveries refer to them.
+_ENDPOINTS = (
+    select(EndpointRecord)
+    .where(
+        col(EndpointRecord.tenant_id).in_(bindparam("tenants", expanding=True)),
+        EndpointRecord.status == EndpointStatus.ENABLED,
+    )
+    .order_by(col(EndpointRecord.id))
+    .with_for_update(read=True, key_share=True)
 )
 
 
@@ -177,24 +211,15 @@ async def _find_repeats(
     }
     if not wanted:
         return [None] * len(events)
-    # One row for each body, however often it has come: the oldest event.
-    key = (col(EventRecord.tenant_id), col(EventRecord.connection_id), col(EventRecord.body_hash))
-    oldest = (
-        select(EventRecord.tenant_id, func.min(EventRecord.position).label("position"))
-        .where(
-            col(EventRecord.tenant_id).in_({event.tenant_id for event in events}),
-            col(EventRecord.connection_id).in_({event.connection_id for event in events if event.connection_id}),
-            col(EventRecord.body_hash).in_(wanted),
-            col(EventRecord.created_at) > clock - REPEATS_WITHIN,
-            col(EventRecord.is_synthetic).is_(False),
-        )
-        .group_by(*key)
-        .subquery()
-    )
-    is_oldest = and_(oldest.c.tenant_id == EventRecord.tenant_id, oldest.c.position == EventRecord.position)
-    statement = select(*key, col(EventRecord.id)).join(oldest, is_oldest)
+    named = {
+        "tenants": list({event.tenant_id for event in events}),
+        "connections": list({event.connection_id for event in events if event.connection_id}),
+        "hashes": list(wanted),
+        "since": clock - REPEATS_WITHIN,
+    }
     known = {
-        (tenant_id, connection_id, found): id_ for tenant_id, connection_id, found, id_ in await session.exec(statement)
+        (tenant_id, connection_id, found): id_
+        for tenant_id, connection_id, found, id_ in await session.exec(_OLDEST, params=named)
     }
     repeats: list[str | None] = []
     for event, body_hash in zip(events, hashes, strict=True):
@@ -209,18 +234,9 @@ async def _find_repeats(
 async def _plan_deliveries(
     session: AsyncSession, events: Sequence[NewEvent], records: Sequence[EventRecord], clock: datetime
 ) -> list[DeliveryRecord]:
-    # Held, as far as that keeps them from being deleted: deliveries refer to them.
-    statement = (
-        select(EndpointRecord)
-        .where(
-            col(EndpointRecord.tenant_id).in_({event.tenant_id for event in events}),
-            EndpointRecord.status == EndpointStatus.ENABLED,
-        )
-        .order_by(col(EndpointRecord.id))
-        .with_for_update(read=True, key_share=True)
-    )
+    tenants = {"tenants": list({event.tenant_id for event in events})}
     endpoints: dict[str, list[EndpointRecord]] = defaultdict(list)
-    for endpoint in await session.exec(statement):
+    for endpoint in await session.exec(_ENDPOINTS, params=tenants):
         endpoints[endpoint.tenant_id].append(endpoint)
     return [
         plan_delivery(endpoint, record.id, clock)
