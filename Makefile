@@ -51,7 +51,7 @@ soak: setup-dev $(GRAPHIQL)/assets/stamp ## run the fault and fuzz tests at full
 contract: setup-dev ## check what we rely on in Sentry: the sandbox always, a real one where SENTRY_TEST_URL is set
 	@$(BIN)/python -m pytest -rs tests/contract
 
-bench: setup-dev ## measure CPU per request beside stock parts, as ratios
+bench: setup-dev ## measure the whole product beside its peers (ARGS="--help" says what else)
 	@$(BIN)/python -m bench $(ARGS)
 
 docs: setup ## write what is generated: the settings' reference and schema.graphql

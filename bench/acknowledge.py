@@ -6,7 +6,7 @@ import hmac
 import time
 from dataclasses import dataclass, field
 
-from bench.neighbours import p99
+from bench.findings import p99
 from bench.payloads import dump, issue_hook
 
 _CONNECTIONS = 32

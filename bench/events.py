@@ -17,8 +17,7 @@ from typing import Any
 import httpx
 
 from bench import acknowledge, forwarding, subscribers
-from bench.neighbours import Tenant
-from bench.product import Setup, free_port, running, set_up_product
+from bench.product import Setup, Tenant, free_port, running, set_up_product
 
 ENGINES = ("sqlite", "postgresql")
 PARTS = ("acknowledging", "forwarding", "subscribing")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from bench.acknowledge import build_request
-from bench.neighbours import p99
+from bench.findings import p99
 
 PATHS = ("/endless", "/drip", "/silent", "/later", "/redirect")
 """Where the hostile endpoints are; in a kind round all of them answer as they should."""

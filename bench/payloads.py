@@ -3,45 +3,31 @@
 import json
 
 MEMBERS = 100
+TEAMS = 20
+TEAMS_OF_A_MEMBER = 3
+_ROLES = ("member", "member", "member", "admin", "member", "manager", "member", "billing")
 
 
 def member(number: int) -> dict:
-    """A row of the members list."""
-    email = f"person{number}@bench.example"
+    """A row of the members list, without teams. Every tenth is an invitation, every seventh has no name of its own."""
+    email, role, is_invited = f"person{number}@bench.example", _ROLES[number % len(_ROLES)], number % 10 == 0
+    name = email if is_invited or number % 7 == 0 else f"Person {number}"
     return {
         "id": str(number),
         "email": email,
-        "name": f"Person {number}",
-        "user": {
-            "id": str(9000 + number),
-            "name": f"Person {number}",
-            "username": email,
-            "email": email,
-            "avatarUrl": f"https://pictures.bench.example/{number:064x}?s=32&d=mm",
-            "isActive": True,
-            "hasPasswordAuth": True,
-            "isManaged": False,
-            "dateJoined": "2026-01-02T03:04:05.678901Z",
-            "lastLogin": "2026-02-03T04:05:06.789012Z",
-            "has2fa": number % 3 == 0,
-            "lastActive": "2026-03-04T05:06:07.890123Z",
-            "isSuperuser": False,
-            "isStaff": False,
-            "experiments": {},
-            "emails": [{"id": str(number), "email": email, "is_verified": True}],
-            "avatar": {"avatarType": "letter_avatar", "avatarUuid": None},
-        },
-        "role": "member",
-        "roleName": "Member",
-        "orgRole": "member",
-        "pending": False,
-        "expired": False,
+        "name": name,
+        "user": None if is_invited else _account(number, email, name),
+        "role": role,
+        "roleName": role.title(),
+        "orgRole": role,
+        "pending": is_invited,
+        "expired": number % 20 == 0,
         "flags": {
             "idp:provisioned": False,
             "idp:role-restricted": False,
             "sso:linked": False,
             "sso:invalid": False,
-            "member-limit:restricted": False,
+            "member-limit:restricted": number % 33 == 0,
         },
         "dateCreated": "2026-01-02T03:04:05.678901Z",
         "inviteStatus": "approved",
@@ -50,32 +36,95 @@ def member(number: int) -> dict:
     }
 
 
+def _account(number: int, email: str, name: str) -> dict:
+    return {
+        "id": str(9000 + number),
+        "name": name,
+        "username": email,
+        "email": email,
+        "avatarUrl": f"https://pictures.bench.example/{number:064x}?s=32&d=mm",
+        "isActive": True,
+        "hasPasswordAuth": True,
+        "isManaged": False,
+        "dateJoined": "2026-01-02T03:04:05.678901Z",
+        "lastLogin": "2026-02-03T04:05:06.789012Z",
+        "has2fa": number % 3 == 0,
+        "lastActive": "2026-03-04T05:06:07.890123Z",
+        "isSuperuser": False,
+        "isStaff": False,
+        "experiments": {},
+        "emails": [{"id": str(number), "email": email, "is_verified": number % 5 != 0}],
+        "avatar": {"avatarType": "letter_avatar", "avatarUuid": None},
+    }
+
+
+def teams_of(number: int) -> list[int]:
+    """The numbers of a member's teams."""
+    return sorted((number + 7 * step) % TEAMS + 1 for step in range(TEAMS_OF_A_MEMBER))
+
+
+def members_of(team: int) -> list[int]:
+    """The numbers of a team's members."""
+    return [number for number in range(1, MEMBERS + 1) if team in teams_of(number)]
+
+
+def team(number: int) -> dict:
+    """A row of the list of teams, without projects."""
+    return {
+        "id": str(500 + number),
+        "slug": f"team-{number}",
+        "name": f"Team {number}",
+        "dateCreated": "2026-01-02T03:04:05.678901Z",
+        "isMember": False,
+        "teamRole": None,
+        "flags": {"idp:provisioned": False},
+        "access": _scopes(),
+        "hasAccess": True,
+        "isPending": False,
+        "memberCount": len(members_of(number)),
+        "avatar": {"avatarType": "letter_avatar", "avatarUuid": None},
+        "orgRole": None,
+    }
+
+
+def team_member(team: int, number: int) -> dict:
+    """A row of a team's members."""
+    return member(number) | {"teamRole": "admin" if number % 9 == 0 else None, "teamSlug": f"team-{team}"}
+
+
+def _scopes() -> list[str]:
+    return [f"{area}:{right}" for area in ("org", "team", "project", "event", "member") for right in ("read", "write")]
+
+
 def role(name: str) -> dict:
     """A role as a member's details list it."""
-    scopes = [
-        f"{area}:{right}" for area in ("org", "team", "project", "event", "member") for right in ("read", "write")
-    ]
     return {
         "id": name,
         "name": name.title(),
         "desc": f"What a {name} may do in the organization, in a sentence of a usual length.",
-        "scopes": scopes,
+        "scopes": _scopes(),
         "allowed": True,
         "isAllowed": True,
         "isRetired": False,
+        "is_global": False,
         "isGlobal": False,
         "minimumTeamRole": "contributor",
     }
 
 
 def detail(number: int) -> dict:
-    """A member's own page."""
-    return member(number) | {
-        "teams": ["team-1", "team-2"],
-        "teamRoles": [{"teamSlug": "team-1", "role": None}, {"teamSlug": "team-2", "role": "admin"}],
+    """A member's own page. Of an invitation, ``user`` is empty here."""
+    row = member(number)
+    slugs = [f"team-{each}" for each in teams_of(number)]
+    roles = [role(name) for name in ("billing", "member", "admin", "manager", "owner")]
+    return row | {
+        "user": {**row["user"], "authenticators": [], "canReset2fa": True} if row["user"] else {},
+        "teams": slugs,
+        "teamRoles": [{"teamSlug": slug, "role": "admin" if number % 9 == 0 else None} for slug in slugs],
         "invite_link": None,
         "isOnlyOwner": False,
-        "orgRoleList": [role(name) for name in ("billing", "member", "admin", "manager", "owner")],
+        "orgRoleList": roles,
+        "roles": roles,
         "teamRoleList": [role(name) for name in ("contributor", "admin")],
     }
 
@@ -128,12 +177,12 @@ def issue_hook(number: int) -> dict:
     }
 
 
-def organization(url: str) -> dict:
-    """The organization that is linked."""
+def organization(slug: str, url: str) -> dict:
+    """An organization that is linked."""
     return {
-        "id": "1",
-        "slug": "bench",
-        "name": "Bench",
+        "id": str(1 + int.from_bytes(slug.encode()[-6:])),
+        "slug": slug,
+        "name": slug.title(),
         "links": {"organizationUrl": url, "regionUrl": url},
         "status": {"id": "active", "name": "active"},
     }

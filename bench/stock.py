@@ -1,30 +1,51 @@
-"""The same queries on stock parts: Strawberry's router on FastAPI, httpx, and a dataloader for each kind of object.
+"""The same graph on stock parts: Strawberry's router on FastAPI, httpx, and a dataloader for each kind of look-up.
 
-``python -m bench.stock PORT UPSTREAM``; what a careful developer writes on a first day, without auth or guards.
+``python -m bench.stock PORT``; what a careful developer writes on a first day, without auth or guards.
 """
 
 import asyncio
 import base64
 import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 import httpx
 import strawberry
 import uvicorn
-from aiodataloader import DataLoader
 from fastapi import FastAPI, Request
+from strawberry.dataloader import DataLoader
 from strawberry.fastapi import GraphQLRouter
 from strawberry.scalars import JSON
 
-UPSTREAM = sys.argv[2] if len(sys.argv) > 2 else "http://127.0.0.1:9"
-HEADERS = {"Authorization": "Bearer bench"}
-CONNECTION = "0" * 26
+from bench.linked import CONNECTIONS, UPSTREAM
+
+
+@strawberry.enum
+class UserStatus(Enum):
+    ACTIVE = "active"
+    INVITED = "invited"
+    EXPIRED = "expired"
+    RESTRICTED = "restricted"
 
 
 @strawberry.type
 class Role:
     id: strawberry.ID
+    external_id: str
+    name: str
+    group: str | None
+    organization: strawberry.ID
+
+
+@strawberry.type
+class Group:
+    id: strawberry.ID
+    external_id: str
+    slug: str
     name: str
 
 
@@ -33,45 +54,72 @@ class User:
     id: strawberry.ID
     connection_id: strawberry.ID
     external_id: str | None
+    sentry_member_id: str
     name: str | None
+    first_name: str | None
+    last_name: str | None
     username: str | None
     email: str | None
-    status: str
+    title: str | None
+    status: UserStatus
     is_email_verified: bool | None
     is_two_factor_enabled: bool | None
     avatar_url: str | None
     roles: list[Role]
     created_at: datetime | None
+    last_login_at: datetime | None
     last_active_at: datetime | None
-    member_id: strawberry.Private[str]
 
     @classmethod
-    def of(cls, row: dict[str, Any]) -> "User":
+    def of(cls, connection_id: str, row: dict[str, Any]) -> "User":
         user = row["user"] or {}
+        body = connection_id.removeprefix("con_")
+        if row["pending"]:
+            status = UserStatus.EXPIRED if row["expired"] else UserStatus.INVITED
+        else:
+            status = UserStatus.RESTRICTED if row["flags"].get("member-limit:restricted") else UserStatus.ACTIVE
         return cls(
-            id=strawberry.ID(f"usr_{CONNECTION}_{row['id']}"),
-            connection_id=strawberry.ID(f"con_{CONNECTION}"),
+            id=strawberry.ID(f"usr_{body}_{row['id']}"),
+            connection_id=strawberry.ID(connection_id),
             external_id=user.get("id"),
-            name=row["name"],
+            sentry_member_id=row["id"],
+            name=row["name"] if row["name"] != row["email"] else None,
+            first_name=None,
+            last_name=None,
             username=user.get("username"),
             email=row["email"],
-            status="INVITED" if row["pending"] else "ACTIVE",
-            is_email_verified=any(each["is_verified"] for each in user.get("emails", ())),
+            title=None,
+            status=status,
+            is_email_verified=next(
+                (each["is_verified"] for each in user.get("emails", ()) if each["email"] == row["email"]), None
+            ),
             is_two_factor_enabled=user.get("has2fa"),
             avatar_url=user.get("avatarUrl"),
-            roles=[Role(id=strawberry.ID(row["orgRole"]), name=row["roleName"])],
+            roles=[
+                Role(
+                    id=strawberry.ID(f"rol_{body}_{row['orgRole']}"),
+                    external_id=row["orgRole"],
+                    name=row["roleName"],
+                    group=None,
+                    organization=strawberry.ID(f"org_{body}"),
+                )
+            ],
             created_at=_moment(row["dateCreated"]),
+            last_login_at=_moment(user.get("lastLogin")),
             last_active_at=_moment(user.get("lastActive")),
-            member_id=row["id"],
         )
 
     @strawberry.field
+    async def groups(self, info: strawberry.Info) -> list[Group]:
+        return await info.context["groups"].load((self.connection_id, self.sentry_member_id))
+
+    @strawberry.field
     async def remote_detail(self, info: strawberry.Info) -> JSON:
-        return await info.context["details"].load(self.member_id)
+        return await info.context["details"].load((self.connection_id, self.sentry_member_id))
 
     @classmethod
     async def resolve_reference(cls, info: strawberry.Info, id: strawberry.ID) -> "User":  # noqa: A002
-        return await info.context["users"].load(id.rpartition("_")[2])
+        return await info.context["users"].load(id)
 
 
 @strawberry.type
@@ -93,6 +141,46 @@ class UserConnection:
     edges: list[UserEdge]
     page_info: PageInfo
 
+    @classmethod
+    def of(cls, users: list[User], *, has_next_page: bool) -> "UserConnection":
+        edges = [
+            UserEdge(node=user, cursor=base64.b64encode(f"{user.connection_id}:{index}".encode()).decode())
+            for index, user in enumerate(users)
+        ]
+        return cls(
+            edges=edges,
+            page_info=PageInfo(
+                has_next_page=has_next_page,
+                has_previous_page=False,
+                start_cursor=edges[0].cursor if edges else None,
+                end_cursor=edges[-1].cursor if edges else None,
+            ),
+        )
+
+    @strawberry.field
+    def nodes(self) -> list[User]:
+        return [edge.node for edge in self.edges]
+
+
+@strawberry.type
+class Connection:
+    id: strawberry.ID
+    name: str
+
+    @strawberry.field
+    async def users(self, info: strawberry.Info, first: int = 50) -> UserConnection:
+        return await list_users(info, [self.id], first)
+
+
+@strawberry.type
+class ConnectionConnection:
+    nodes: list[Connection]
+
+
+@strawberry.input
+class ConnectionFilter:
+    customer_id: str | None = None
+
 
 @strawberry.type
 class Proxy:
@@ -103,63 +191,128 @@ class Proxy:
 @strawberry.type
 class Query:
     @strawberry.field
-    async def users(
-        self, info: strawberry.Info, connection_ids: list[strawberry.ID] | None = None, first: int = 50
-    ) -> UserConnection:
-        rows = await _get(info, "organizations/bench/members/", per_page=100)
-        users = [User.of(row) for row in rows[:first]]
-        edges = [
-            UserEdge(node=user, cursor=base64.b64encode(f"con_{CONNECTION}:{index}".encode()).decode())
-            for index, user in enumerate(users)
-        ]
-        return UserConnection(
-            edges=edges,
-            page_info=PageInfo(
-                has_next_page=len(rows) > first,
-                has_previous_page=False,
-                start_cursor=edges[0].cursor,
-                end_cursor=edges[-1].cursor,
-            ),
+    def connections(self, first: int = 50, filter: ConnectionFilter | None = None) -> ConnectionConnection:  # noqa: A002
+        wanted = filter.customer_id if filter else None
+        rows = [row for row in CONNECTIONS.values() if wanted is None or row["customerId"] == wanted]
+        return ConnectionConnection(
+            nodes=[Connection(id=strawberry.ID(row["id"]), name=row["name"]) for row in rows[:first]]
         )
 
     @strawberry.field
+    async def users(
+        self, info: strawberry.Info, connection_ids: list[strawberry.ID], first: int = 50
+    ) -> UserConnection:
+        return await list_users(info, connection_ids, first)
+
+    @strawberry.field
     async def proxy(self, info: strawberry.Info, connection_id: strawberry.ID, path: str) -> Proxy:
-        return Proxy(status_code=200, result=await _get(info, path.replace("{organization}", "bench")))
+        organization = CONNECTIONS[connection_id]["organization"]
+        response = await info.context["http"].get(path.replace("{organization}", organization))
+        return Proxy(status_code=response.status_code, result=response.json())
+
+
+async def list_users(info: strawberry.Info, connection_ids: list[strawberry.ID], first: int) -> UserConnection:
+    pages = await info.context["pages"].load_many(connection_ids)
+    users = [user for page, _ in pages for user in page]
+    return UserConnection.of(users[:first], has_next_page=len(users) > first or any(more for _, more in pages))
 
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-async def _get(info: strawberry.Info | dict, path: str, **query: Any) -> Any:
-    context = info if isinstance(info, dict) else info.context
-    response = await context["http"].get(f"{UPSTREAM}/api/0/{path}", params=query, headers=HEADERS)
-    response.raise_for_status()
-    return response.json()
+class Loads:
+    """What the dataloaders of a request call."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def pages(self, connection_ids: list[str]) -> list[tuple[list[User], bool]]:
+        return await asyncio.gather(*map(self._page, connection_ids))
+
+    async def users(self, ids: list[str]) -> list[User | None]:
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for each in ids:
+            body, _, member_id = each.removeprefix("usr_").partition("_")
+            wanted[f"con_{body}"].append(member_id)
+        found = await asyncio.gather(*(self._find(*each) for each in wanted.items()))
+        by_id = {user.id: user for users in found for user in users}
+        return [by_id.get(each) for each in ids]
+
+    async def groups(self, keys: list[tuple[str, str]]) -> list[list[Group]]:
+        by_member: dict[tuple[str, str], list[Group]] = defaultdict(list)
+        for found in await asyncio.gather(*map(self._walk, {connection_id for connection_id, _ in keys})):
+            for key, group in found:
+                by_member[key].append(group)
+        return [by_member[key] for key in keys]
+
+    async def details(self, keys: list[tuple[str, str]]) -> list[Any]:
+        return await asyncio.gather(*(self._detail(*key) for key in keys))
+
+    async def _page(self, connection_id: str) -> tuple[list[User], bool]:
+        organization = CONNECTIONS[connection_id]["organization"]
+        response = await self._http.get(f"organizations/{organization}/members/", params={"per_page": 100})
+        response.raise_for_status()
+        users = [User.of(connection_id, row) for row in response.json()]
+        return users, response.links.get("next", {}).get("results") == "true"
+
+    async def _find(self, connection_id: str, member_ids: list[str]) -> list[User]:
+        organization = CONNECTIONS[connection_id]["organization"]
+        query = " ".join(f"id:{member_id}" for member_id in member_ids)
+        rows = await self._get(f"organizations/{organization}/members/", query=query, per_page=100)
+        return [User.of(connection_id, row) for row in rows]
+
+    async def _walk(self, connection_id: str) -> list[tuple[tuple[str, str], Group]]:
+        organization = CONNECTIONS[connection_id]["organization"]
+        body = connection_id.removeprefix("con_")
+        teams = await self._get(f"organizations/{organization}/teams/", detailed=0, per_page=100)
+        walks = [self._get(f"teams/{organization}/{team['slug']}/members/", per_page=100) for team in teams]
+        found = []
+        for team, rows in zip(teams, await asyncio.gather(*walks), strict=True):
+            group = Group(
+                id=strawberry.ID(f"grp_{body}_{team['id']}"),
+                external_id=team["id"],
+                slug=team["slug"],
+                name=team["name"],
+            )
+            found += [((connection_id, row["id"]), group) for row in rows]
+        return found
+
+    async def _detail(self, connection_id: str, member_id: str) -> Any:
+        organization = CONNECTIONS[connection_id]["organization"]
+        detail = await self._get(f"organizations/{organization}/members/{member_id}/")
+        del detail["invite_link"]  # whoever has it can join
+        return detail
+
+    async def _get(self, path: str, **query: Any) -> Any:
+        response = await self._http.get(path, params=query)
+        response.raise_for_status()
+        return response.json()
 
 
 async def get_context(request: Request) -> dict[str, Any]:
-    context: dict[str, Any] = {"http": request.app.state.http}
+    loads = Loads(request.app.state.http)
+    return {
+        "http": request.app.state.http,
+        "pages": DataLoader(loads.pages),
+        "users": DataLoader(loads.users),
+        "groups": DataLoader(loads.groups),
+        "details": DataLoader(loads.details),
+    }
 
-    async def load_users(ids: list[str]) -> list[User]:
-        rows = await _get(context, "organizations/bench/members/", query=" ".join(f"id:{each}" for each in ids))
-        by_id = {row["id"]: User.of(row) for row in rows}
-        return [by_id[each] for each in ids]
 
-    async def load_details(ids: list[str]) -> list[Any]:
-        return await asyncio.gather(*(_get(context, f"organizations/bench/members/{each}/") for each in ids))
-
-    context["users"] = DataLoader(load_users)
-    context["details"] = DataLoader(load_details)
-    return context
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with httpx.AsyncClient(
+        base_url=f"{UPSTREAM}/api/0/", headers={"Authorization": "Bearer bench"}
+    ) as app.state.http:
+        yield
 
 
 def create_app() -> FastAPI:
-    app = FastAPI()
-    app.state.http = httpx.AsyncClient()
-    app.include_router(
-        GraphQLRouter(strawberry.federation.Schema(Query, types=[User]), context_getter=get_context), prefix="/graphql"
-    )
+    app = FastAPI(lifespan=lifespan)
+    schema = strawberry.federation.Schema(Query, types=[User])
+    app.include_router(GraphQLRouter(schema, context_getter=get_context), prefix="/graphql")
     return app
 
 

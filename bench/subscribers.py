@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 
 from bench.acknowledge import build_request
-from bench.neighbours import p99
+from bench.findings import p99
 
 MUST_P99 = 0.250
 MUST_KIB = 50.0

@@ -1,6 +1,7 @@
 """A static upstream in a process of its own: canned answers by path, on the barest of servers, so that it never limits.
 
-``python -m bench.upstream PORT``; after a request for ``/dead`` it takes requests and answers none.
+``python -m bench.upstream PORT [DELAY]`` answers, after so many seconds. ``/count`` tells how many requests came; after
+one for ``/dead`` requests are taken and none is answered.
 """
 
 import asyncio
@@ -11,41 +12,76 @@ import uvloop
 
 from bench import payloads
 
+CLIENTS = 4
+"""How many requests are under way at once in most measurements. Each client has connections of its own."""
+
+PAGES = tuple(f"page-{client}" for client in range(CLIENTS))
+"""Organizations of 100 members."""
+
+SMALL = tuple(tuple(f"small-{client}-{number}" for number in range(20)) for client in range(CLIENTS))
+"""Organizations of ten members, twenty for each client."""
+
+LONG = "long"
+"""An organization of a thousand members."""
+
+_ISSUES = 160  # make 300 KB
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Sentry-Rate-Limit-Remaining: 39999\r\n"
     b"X-Sentry-Rate-Limit-Limit: 40000\r\nX-Sentry-Rate-Limit-Reset: 4102444800\r\n"
     b"X-Sentry-Rate-Limit-ConcurrentRemaining: 9999\r\nX-Sentry-Rate-Limit-ConcurrentLimit: 9999\r\n"
-    b'Link: <http://b/?&cursor=100:-1:1>; rel="previous"; results="false"; cursor="100:-1:1", '
-    b'<http://b/?&cursor=100:1:0>; rel="next"; results="false"; cursor="100:1:0"\r\nContent-Length: %d\r\n\r\n'
+    b'Link: <http://b/?&cursor=100:%d:1>; rel="previous"; results="%s"; cursor="100:%d:1", '
+    b'<http://b/?&cursor=100:%d:0>; rel="next"; results="%s"; cursor="100:%d:0"\r\nContent-Length: %d\r\n\r\n'
 )
 
 
-def build_answers(url: str) -> list[tuple[bytes, bytes]]:
-    """Path prefixes and the whole answers to them; the first prefix that fits wins."""
-    members = payloads.dump([payloads.member(number) for number in range(1, payloads.MEMBERS + 1)])
-    bodies: list[tuple[str, bytes]] = [
-        *(
-            (f"/api/0/organizations/bench/members/{number}/", payloads.dump(payloads.detail(number)))
-            for number in range(1, payloads.MEMBERS + 1)
-        ),
-        ("/api/0/organizations/bench/members/", members),
-        ("/api/0/organizations/bench/issues/", payloads.dump([payloads.issue(number) for number in range(1, 161)])),
-        ("/api/0/organizations/bench/", payloads.dump(payloads.organization(url))),
-        ("/api/0/organizations/", payloads.dump([payloads.organization(url)])),
-        ("/api/0/users/me/regions/", payloads.dump({"regions": [{"name": "bench", "url": url}]})),
-        ("/api/0/", payloads.dump(payloads.ROOT)),
-    ]
-    return [(path.encode(), _HEAD % len(body) + body) for path, body in bodies]
+def _answer(value: object, page: int = 0, pages: int = 1) -> bytes:
+    body = payloads.dump(value)
+    before, after = (b"true" if there else b"false" for there in (page > 0, page + 1 < pages))
+    return _HEAD % (page - 1, before, page - 1, page + 1, after, page + 1, len(body)) + body
+
+
+def _members(first: int, last: int) -> list[dict]:
+    return [payloads.member(number) for number in range(first, last + 1)]
+
+
+def build_answers(url: str) -> tuple[dict[bytes, list[bytes]], bytes]:
+    """The pages of whole answers by path, and the answer to all other paths."""
+    pages = [_answer(_members(100 * page + 1, 100 * page + 100), page, 10) for page in range(10)]
+    full, small = [_answer(_members(1, payloads.MEMBERS))], [_answer(_members(1, 10))]
+    details = {number: [_answer(payloads.detail(number))] for number in range(1, payloads.MEMBERS + 1)}
+    teams = [_answer([payloads.team(number) for number in range(1, payloads.TEAMS + 1)])]
+    walks = {
+        f"team-{team}": [_answer([payloads.team_member(team, number) for number in payloads.members_of(team)])]
+        for team in range(1, payloads.TEAMS + 1)
+    }
+    issues = [_answer([payloads.issue(number) for number in range(1, _ISSUES + 1)])]
+    found = {
+        "organizations/": [_answer([payloads.organization("bench", url)])],
+        "users/me/regions/": [_answer({"regions": [{"name": "bench", "url": url}]})],
+    }
+    members = {"bench": full, LONG: pages} | dict.fromkeys(PAGES, full)
+    members |= {slug: small for slugs in SMALL for slug in slugs}
+    for slug, rows in members.items():
+        found[f"organizations/{slug}/"] = [_answer(payloads.organization(slug, url))]
+        found[f"organizations/{slug}/members/"] = rows
+        if rows is full:
+            found[f"organizations/{slug}/issues/"] = issues
+            found[f"organizations/{slug}/teams/"] = teams
+            found |= {f"organizations/{slug}/members/{number}/": page for number, page in details.items()}
+            found |= {f"teams/{slug}/{team}/members/": page for team, page in walks.items()}
+    return {f"/api/0/{path}".encode(): page for path, page in found.items()}, _answer(payloads.ROOT)
 
 
 class Upstream(asyncio.Protocol):
     """Answers each request head with the bytes for its path. Requests have no bodies."""
 
     is_dead = False
+    count = 0
 
-    def __init__(self, answers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, answers: dict[bytes, list[bytes]], otherwise: bytes, delay: float) -> None:
         self._answers = answers
-        self._exact = dict(answers)
+        self._otherwise = otherwise
+        self._delay = delay
         self._pending = b""
         self._transport: asyncio.Transport | None = None
 
@@ -56,23 +92,40 @@ class Upstream(asyncio.Protocol):
         assert self._transport is not None
         *heads, self._pending = (self._pending + data).split(b"\r\n\r\n")
         for head in heads:
-            path = head.split(b" ", 2)[1].split(b"?", 1)[0]
+            path, _, query = head.split(b" ", 2)[1].partition(b"?")
             if path == b"/dead":
                 Upstream.is_dead = True
+            elif path == b"/count":
+                self._transport.write(_answer(Upstream.count))
+                continue
             if Upstream.is_dead:
                 continue
-            answer = self._exact.get(path)
-            if answer is None:
-                answer = next((each for prefix, each in self._answers if path.startswith(prefix)), self._answers[-1][1])
-            self._transport.write(answer)
+            Upstream.count += 1
+            answer = self._find(path, query)
+            if self._delay:
+                asyncio.get_running_loop().call_later(self._delay, self._transport.write, answer)
+            else:
+                self._transport.write(answer)
+
+    def _find(self, path: bytes, query: bytes) -> bytes:
+        pages = self._answers.get(path)
+        if pages is None:
+            return self._otherwise
+        if len(pages) == 1 or b"cursor=" not in query:
+            return pages[0]
+        # cursor=100:3:0 is the fourth page; clients may escape the colons.
+        cursor = query.partition(b"cursor=")[2].partition(b"&")[0].replace(b"%3A", b":")
+        return pages[int(cursor.split(b":")[1])]
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, delay: float) -> None:
     """Serve until the process ends."""
-    answers = build_answers(f"http://127.0.0.1:{port}")
-    server = await asyncio.get_running_loop().create_server(lambda: Upstream(answers), "127.0.0.1", port)
+    answers, otherwise = build_answers(f"http://127.0.0.1:{port}")
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Upstream(answers, otherwise, delay), "127.0.0.1", port
+    )
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))
