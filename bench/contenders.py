@@ -12,18 +12,23 @@ from pathlib import Path
 import psutil
 
 from bench.client import bearer, build_request
-from bench.product import build_env, cpu_seconds, free_port, running, set_up_product
+from bench.product import REPOSITORY, build_env, cpu_seconds, free_port, running, set_up_product
 from bench.upstream import LONG, PAGES, SMALL
 from bench.workloads import Ids, Workload, customer_of
+from service.schema.graphiql.node import find_node, npm_ci_once
 
-COMPILED, PRODUCT, STOCK = "compiled", "graphql-core", "stock"
+COMPILED, PRODUCT, STOCK, REST, APOLLO, JIT = "compiled", "graphql-core", "stock", "rest", "apollo", "jit"
 TITLES = {
     COMPILED: "product, compiled",
     PRODUCT: "product, graphql-core",
     STOCK: "stock Strawberry",
+    REST: "FastAPI, REST",
+    APOLLO: "Apollo Server",
+    JIT: "graphql-jit",
 }
 PRODUCTS = (COMPILED, PRODUCT)
 PEERS = tuple(name for name in TITLES if name not in PRODUCTS)
+ON_NODE = (APOLLO, JIT)
 TENANT = "bench"
 
 _numbers = itertools.count()
@@ -94,8 +99,16 @@ class Stage:
                 yield Contender(name, port, process, headers=bearer(self.key))
             return
         env = {"BENCH_UPSTREAM": self.upstream, "BENCH_CONNECTIONS": json.dumps(self.connections)}
+        if name in ON_NODE:
+            node_peers = REPOSITORY / "bench" / "peers"
+            npm_ci_once(node_peers)
+            env |= {"NODE_ENV": "production"}
+            script = str(node_peers / f"{name}.mjs")
+            with running(script, str(port), port=port, env=env, program=str(find_node())) as process:
+                yield Contender(name, port, process)
+            return
         with running("-m", f"bench.{name}", str(port), port=port, env=env) as process:
-            yield Contender(name, port, process, is_rest=name == "rest")
+            yield Contender(name, port, process, is_rest=name == REST)
 
     @contextmanager
     def contenders(self, names: Sequence[str]) -> Iterator[list[Contender]]:
