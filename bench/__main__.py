@@ -7,55 +7,105 @@ interleaved run: a busy machine then slows all of them alike.
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from bench import neighbours, report, whole
-from bench.contenders import TITLES, stage
+from bench import growth, inside, latency, memory, neighbours, report, startup, whole
+from bench.contenders import TITLES, Stage, stage
 from bench.findings import Finding
 from bench.whole import Figures, progress
 from bench.workloads import WORKLOADS
 
-Part = Callable[[argparse.Namespace], list[Finding]]
 
-PARTS: dict[str, tuple[str, Part]] = {
-    "neighbours": ("how much one customer's dead Sentry slows another's queries", neighbours.run),
+@dataclass(frozen=True)
+class Part:
+    """What is measured beside the workloads, on the stage that is set for them or on one of its own."""
+
+    about: str
+    on_stage: Callable[[Stage, argparse.Namespace], list[Finding]] | None = None
+    alone: Callable[[argparse.Namespace], list[Finding]] | None = None
+
+
+PARTS = {
+    "echo": Part("the proxy's CPU over that of echoing the same bytes", on_stage=growth.run_echo),
+    "thousand": Part("users(1000) over users(100)", on_stage=growth.run_thousand),
+    "latency": Part("what is added to an upstream of 20 ms", alone=latency.run),
+    "pauses": Part("the longest that the event loop was busy at a stretch", on_stage=inside.run_pauses),
+    "memory": Part("resident memory at 128 connections, and whether it grows", on_stage=memory.run),
+    "startup": Part("CPU until the first answer, over stock", on_stage=startup.run),
+    "neighbours": Part("how much one customer's dead Sentry slows another's queries", alone=neighbours.run),
 }
-"""What is measured beside the workloads: what it is about, and how."""
+
+
+class Run:
+    """One run: the stage is set when the first part needs it."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._stack = ExitStack()
+        self.figures: list[Figures] = []
+        self.findings: list[Finding] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def stage(self) -> Stage:
+        """The upstream and the product's data."""
+        progress("setting up: an upstream, and a product with its organizations linked")
+        return self._stack.enter_context(stage())
+
+    def measure(self, only: Sequence[str]) -> None:
+        """Measure these workloads and parts."""
+        workloads = [each for each in WORKLOADS if each.name in only]
+        if workloads:
+            with self.stage.contenders(self._arguments.contenders) as contenders:
+                work = whole.measure(self.stage, contenders, workloads, self._arguments.rounds)
+                self.figures = asyncio.run(work)
+            self.findings += report.judge(self.figures)
+        for name, part in PARTS.items():
+            if name in only:
+                progress(f"{name}: {part.about}")
+                if part.on_stage is not None:
+                    self.findings += part.on_stage(self.stage, self._arguments)
+                elif part.alone is not None:
+                    self.findings += part.alone(self._arguments)
 
 
 def main() -> None:
     """Measure, report; exits with 1 where a goal was missed."""
     arguments = parse()
-    only = arguments.only or [each.name for each in WORKLOADS] + list(PARTS)
-    workloads = [each for each in WORKLOADS if each.name in only]
-    figures: list[Figures] = []
-    findings: list[Finding] = []
-    if workloads:
-        with stage() as stage_, stage_.contenders(arguments.contenders) as contenders:
-            figures = asyncio.run(whole.measure(stage_, contenders, workloads, arguments.rounds))
-        findings += report.judge(figures)
-    for name, (about, run) in PARTS.items():
-        if name in only:
-            progress(f"{name}: {about}")
-            findings += run(arguments)
-    text = "\n\n".join([report.describe_machine(), *report.build_tables(figures), report.build_findings(findings)])
+    with Run(arguments) as run:
+        if arguments.profile:
+            print(inside.profile(run.stage, arguments.profile))
+            return
+        run.measure(arguments.only or [*(each.name for each in WORKLOADS), *PARTS])
+    tables = [*report.build_tables(run.figures), report.build_findings(run.findings)]
+    text = "\n\n".join([report.describe_machine(), *tables])
     print(f"\n{text}")
     if arguments.report:
         arguments.report.write_text(report.build_page(text))
-    sys.exit(0 if all(each.reached is not False for each in findings) else 1)
+    sys.exit(0 if all(each.reached is not False for each in run.findings) else 1)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's arguments."""
-    rows = [(each.name, each.title) for each in WORKLOADS] + [(name, about) for name, (about, _) in PARTS.items()]
+    rows = [(each.name, each.title) for each in WORKLOADS] + [(name, part.about) for name, part in PARTS.items()]
     parser = argparse.ArgumentParser(
         prog="make bench",
+        usage='make bench ARGS="…"',
         description=__doc__,
         epilog="parts:\n" + "\n".join(f"  {name:14}{about}" for name, about in rows),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = [name for name, _ in rows]
+    names, workloads = [name for name, _ in rows], [each.name for each in WORKLOADS]
     parser.add_argument("--only", type=_list_of(names), metavar="PART,…", help="measure these parts; all by default")
     parser.add_argument(
         "--contenders",
@@ -65,11 +115,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"of {', '.join(TITLES)}; all by default",
     )
     parser.add_argument("--rounds", type=int, default=8, help="interleaved rounds (8)")
+    parser.add_argument("--requests", type=int, default=10_000, help="of pauses (10 000)")
+    parser.add_argument("--latencies", type=int, default=300, help="requests of latency (300)")
+    parser.add_argument("--seconds", type=float, default=15, help="of memory and acknowledging (15)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the page of docs/ there, too")
+    parser.add_argument(
+        "--profile",
+        type=_list_of(workloads),
+        metavar="WORKLOAD,…",
+        help="measure nothing, and show where the product's time goes",
+    )
     return parser.parse_args(arguments)
 
 
-def _list_of(known: Sequence[str] | dict[str, str]) -> Callable[[str], list[str]]:
+def _list_of(known: Iterable[str]) -> Callable[[str], list[str]]:
     def read(text: str) -> list[str]:
         found = text.split(",")
         if unknown := [each for each in found if each not in known]:

@@ -1,12 +1,12 @@
 """The servers that are compared, each in a process of its own, all before one static upstream."""
 
-import itertools
 import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import psutil
@@ -29,9 +29,10 @@ TITLES = {
 PRODUCTS = (COMPILED, PRODUCT)
 PEERS = tuple(name for name in TITLES if name not in PRODUCTS)
 ON_NODE = (APOLLO, JIT)
+ECHO = "echo"
 TENANT = "bench"
 
-_numbers = itertools.count()
+_numbers = count()
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ class Stage:
 
     def product_env(self, name: str, **settings: str) -> dict[str, str]:
         """The environment of a product of its own, with a copy of the data."""
-        folder = self.folder / name
+        folder = Path(tempfile.mkdtemp(dir=self.folder)) / "data"
         shutil.copytree(self.folder / "data", folder)
-        executor = {"compiled_executor": "true" if name.startswith(COMPILED) else "false"}
+        executor = {"compiled_executor": "true" if name == COMPILED else "false"}
         return build_env([self.upstream], folder, **(_SETTINGS | executor | settings))
 
     @contextmanager
@@ -108,7 +109,7 @@ class Stage:
                 yield Contender(name, port, process)
             return
         with running("-m", f"bench.{name}", str(port), port=port, env=env) as process:
-            yield Contender(name, port, process, is_rest=name == REST)
+            yield Contender(name, port, process, is_rest=name in (REST, ECHO))
 
     @contextmanager
     def contenders(self, names: Sequence[str]) -> Iterator[list[Contender]]:
@@ -122,14 +123,13 @@ _SETTINGS = {"group_cache_seconds": "0", "repair_seconds": "0"}
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Start an upstream and link its organizations."""
+def stage(slugs: Sequence[str] = (*PAGES, *LONG, *chain(*SMALL)), *, delay: float = 0.0) -> Iterator[Stage]:
+    """Start an upstream that answers after so many seconds, and link organizations."""
     port = free_port()
     upstream = f"http://127.0.0.1:{port}"
-    slugs = [*PAGES, *(slug for client in SMALL for slug in client), LONG]
     with (
         tempfile.TemporaryDirectory() as name,
-        running("-m", "bench.upstream", str(port), port=port),
+        running("-m", "bench.upstream", str(port), str(delay), port=port),
     ):
         folder = Path(name)
         data = folder / "data"

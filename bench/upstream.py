@@ -21,8 +21,8 @@ PAGES = tuple(f"page-{client}" for client in range(CLIENTS))
 SMALL = tuple(tuple(f"small-{client}-{number}" for number in range(20)) for client in range(CLIENTS))
 """Organizations of ten members, twenty for each client."""
 
-LONG = "long"
-"""An organization of a thousand members."""
+LONG = tuple(f"long-{client}" for client in range(CLIENTS))
+"""Organizations of a thousand members."""
 
 _ISSUES = 160  # make 300 KB
 _HEAD = (
@@ -59,7 +59,7 @@ def build_answers(url: str) -> tuple[dict[bytes, list[bytes]], bytes]:
         "organizations/": [_answer([payloads.organization("bench", url)])],
         "users/me/regions/": [_answer({"regions": [{"name": "bench", "url": url}]})],
     }
-    members = {"bench": full, LONG: pages} | dict.fromkeys(PAGES, full)
+    members = {"bench": full} | dict.fromkeys(PAGES, full) | dict.fromkeys(LONG, pages)
     members |= {slug: small for slugs in SMALL for slug in slugs}
     for slug, rows in members.items():
         found[f"organizations/{slug}/"] = [_answer(payloads.organization(slug, url))]
