@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 _CHANNEL = "sentry_graph"  # https://www.postgresql.org/docs/current/sql-notify.html
-_NOTIFY = text("SELECT pg_notify(:channel, :topic)")
+_NOTIFY = text("SELECT pg_notify(:channel, topic) FROM unnest(CAST(:topics AS text[])) AS topic")
 _KEY = "announced"
 _LOOK_SECONDS = 30.0  # how often the listening connection is tried
 _AGAIN_SECONDS = 1.0
@@ -44,9 +44,8 @@ class Announcer:
 
     async def send(self, session: AsyncSession) -> None:
         """Make the announcements part of the transaction, so that nobody hears what was undone. Before the commit."""
-        if self._url is not None:
-            for topic in sorted(session.info.pop(_KEY, ())):
-                await (await session.connection()).execute(_NOTIFY, {"channel": _CHANNEL, "topic": topic})
+        if self._url is not None and (topics := sorted(session.info.pop(_KEY, ()))):
+            await (await session.connection()).execute(_NOTIFY, {"channel": _CHANNEL, "topics": topics})
 
     def tell(self, session: AsyncSession) -> None:
         """Tell them to this process, where it is the only one. After the commit."""

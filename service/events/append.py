@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, text
+from sqlalchemy import and_, bindparam, func, insert, text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
@@ -60,6 +60,7 @@ def _select_oldest() -> Select[str, str | None, bytes | None, str]:
 
 # Made once: making them takes longer than they do.
 _OLDEST = _select_oldest()
+_INSERT = insert(EventRecord)
 # Held, as far as that keeps them from being deleted: deliveries refer to them.
 _ENDPOINTS = (
     select(EndpointRecord)
@@ -100,55 +101,48 @@ class NewEvent:
     id: str = field(default_factory=lambda: new_id("evt"))
 
 
-async def append_event(session: AsyncSession, event: NewEvent) -> EventRecord:
+@dataclass(frozen=True, slots=True)
+class AddedEvent:
+    """Where an event has come to be; see :class:`EventRecord`."""
+
+    id: str
+    tenant_id: str
+    position: int
+    connection_id: str | None
+    sequence: int | None
+    repeat_of: str | None
+    created_at: datetime
+
+
+async def append_event(session: AsyncSession, event: NewEvent) -> AddedEvent:
     """Add one event to the transaction: see :func:`append_events`."""
     return (await append_events(session, [event]))[0]
 
 
-async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> list[EventRecord]:
-    """Add events and their deliveries to the transaction, and give their records, in order.
+async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> list[AddedEvent]:
+    """Add events and their deliveries to the transaction, and give their places in the log, in order.
 
     From here to the commit nobody else adds events of the same tenants, so do it last. The transaction must be one of
     :meth:`service.db.Database.run_transaction`, which announces them.
     """
     if not events:
         return []
-    places = await _count(session, events)
-    clock = await read_clock(session)  # after the counting, which waits for others: times are in the order of positions
+    places, clock = await _count(session, events)
     hashes = [_hash(event) for event in events]
     repeats = await _find_repeats(session, events, hashes, clock)
-    records = [
-        EventRecord(
-            id=event.id,
-            tenant_id=event.tenant_id,
-            position=position,
-            connection_id=event.connection_id,
-            sequence=sequence,
-            type=event.type,
-            is_synthetic=event.is_synthetic,
-            repeat_of=repeat_of,
-            issue_id=event.issue_id,
-            project_id=event.project_id,
-            project_slug=event.project_slug,
-            environment=event.environment,
-            level=event.level,
-            headers=dict(event.headers),
-            data=dict(event.data),
-            body=event.body,
-            body_hash=body_hash,
-            created_at=clock,
-        )
-        for event, (position, sequence), body_hash, repeat_of in zip(events, places, hashes, repeats, strict=True)
+    added = [
+        AddedEvent(event.id, event.tenant_id, position, event.connection_id, sequence, repeat_of, clock)
+        for event, (position, sequence), repeat_of in zip(events, places, repeats, strict=True)
     ]
-    deliveries = await _plan_deliveries(session, events, records, clock)
-    session.add_all(records)
-    await session.flush()  # deliveries refer to events
+    deliveries = await _plan_deliveries(session, events, clock)
+    rows = [_build_row(*each) for each in zip(events, added, hashes, strict=True)]
+    await (await session.connection()).execute(_INSERT, rows)
     session.add_all(deliveries)
     for tenant_id in {event.tenant_id for event in events}:
         announce(session, events_topic(tenant_id))
     if deliveries:
         announce(session, DELIVERIES)
-    return records
+    return added
 
 
 def plan_delivery(
@@ -167,8 +161,11 @@ def plan_delivery(
     )
 
 
-async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> list[tuple[int, int | None]]:
-    """Position and sequence of each, in order. All take the rows in one order, or two could wait in a circle."""
+async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> tuple[list[tuple[int, int | None]], datetime]:
+    """Position and sequence of each, in order, and the time once nobody else counts: later positions are not older.
+
+    All take the rows in one order, or two could wait in a circle.
+    """
     wanted = Counter((event.tenant_id, "") for event in events)
     wanted.update((event.tenant_id, event.connection_id) for event in events if event.connection_id)
     counted = {
@@ -186,10 +183,11 @@ async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> list[tupl
         following[tenant_id, connection_id] += 1
         return following[tenant_id, connection_id]
 
-    return [
+    places = [
         (take(event.tenant_id, ""), take(event.tenant_id, event.connection_id) if event.connection_id else None)
         for event in events
     ]
+    return places, await read_clock(session)
 
 
 def _hash(event: NewEvent) -> bytes | None:
@@ -219,7 +217,7 @@ async def _find_repeats(
     }
     known = {
         (tenant_id, connection_id, found): id_
-        for tenant_id, connection_id, found, id_ in await session.exec(_OLDEST, params=named)
+        for tenant_id, connection_id, found, id_ in await (await session.connection()).execute(_OLDEST, named)
     }
     repeats: list[str | None] = []
     for event, body_hash in zip(events, hashes, strict=True):
@@ -231,27 +229,49 @@ async def _find_repeats(
     return repeats
 
 
-async def _plan_deliveries(
-    session: AsyncSession, events: Sequence[NewEvent], records: Sequence[EventRecord], clock: datetime
-) -> list[DeliveryRecord]:
+def _build_row(event: NewEvent, added: AddedEvent, body_hash: bytes | None) -> dict[str, Any]:
+    """The row of an event, for a statement: objects of the session would take longer to make than to store."""
+    return {
+        "id": event.id,
+        "tenant_id": event.tenant_id,
+        "position": added.position,
+        "connection_id": event.connection_id,
+        "sequence": added.sequence,
+        "type": event.type,
+        "is_synthetic": event.is_synthetic,
+        "repeat_of": added.repeat_of,
+        "issue_id": event.issue_id,
+        "project_id": event.project_id,
+        "project_slug": event.project_slug,
+        "environment": event.environment,
+        "level": event.level,
+        "headers": dict(event.headers),
+        "data": dict(event.data),
+        "body": event.body,
+        "body_hash": body_hash,
+        "created_at": added.created_at,
+    }
+
+
+async def _plan_deliveries(session: AsyncSession, events: Sequence[NewEvent], clock: datetime) -> list[DeliveryRecord]:
     tenants = {"tenants": list({event.tenant_id for event in events})}
     endpoints: dict[str, list[EndpointRecord]] = defaultdict(list)
     for endpoint in await session.exec(_ENDPOINTS, params=tenants):
         endpoints[endpoint.tenant_id].append(endpoint)
     return [
-        plan_delivery(endpoint, record.id, clock)
-        for event, record in zip(events, records, strict=True)
+        plan_delivery(endpoint, event.id, clock)
+        for event in events
         for endpoint in endpoints[event.tenant_id]
-        if _is_wanted(event, record, endpoint)
+        if _is_wanted(event, endpoint)
     ]
 
 
-def _is_wanted(event: NewEvent, record: EventRecord, endpoint: EndpointRecord) -> bool:
+def _is_wanted(event: NewEvent, endpoint: EndpointRecord) -> bool:
     if event.endpoint_id is not None:
         return event.endpoint_id == endpoint.id
-    if endpoint.payload is EndpointPayload.SENTRY and record.body is None:
+    if endpoint.payload is EndpointPayload.SENTRY and event.body is None:
         return False  # there is no body of Sentry's to pass on
-    return filter_of(endpoint).matches(record)
+    return filter_of(endpoint).matches(event)
 
 
 def may_have(endpoint: EndpointRecord, event: EventRecord) -> bool:

@@ -11,12 +11,29 @@ _PATTERN = re.compile(r"\*|[^\s.*]+(\.[^\s.*]+)*\.([^\s.*]+|\*)")
 class Filterable(Protocol):
     """What a filter looks at."""
 
-    type: str
-    connection_id: str | None
-    project_id: str | None
-    project_slug: str | None
-    environment: str | None
-    level: str | None
+    @property
+    def type(self) -> str:
+        """Such as ``issue.resolved``."""
+
+    @property
+    def connection_id(self) -> str | None:
+        """Whose event it is, unless it is the tenant's own."""
+
+    @property
+    def project_id(self) -> str | None:
+        """Sentry's id of the project."""
+
+    @property
+    def project_slug(self) -> str | None:
+        """Its slug."""
+
+    @property
+    def environment(self) -> str | None:
+        """Such as ``production``."""
+
+    @property
+    def level(self) -> str | None:
+        """Such as ``error``."""
 
 
 @dataclass(frozen=True, slots=True)

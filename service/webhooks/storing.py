@@ -19,7 +19,7 @@ MOST_BYTES = 64 * 2**20
 """Of webhooks that wait for the database."""
 
 
-_EVERY = 0.02
+_EVERY = 0.01
 """Seconds from one transaction to the next: a transaction costs more time of the processor than what it stores."""
 
 

@@ -6,12 +6,12 @@ from sqlmodel import col, select
 
 from service.columns import now
 from service.db import Database
-from service.events.append import NewEvent, append_events
+from service.events.append import AddedEvent, NewEvent, append_events
 from service.events.models import EndpointPayload, EndpointRecord, EndpointStatus, EventRecord
 from service.ids import new_id
 
 
-async def append(database: Database, *events: NewEvent) -> list[EventRecord]:
+async def append(database: Database, *events: NewEvent) -> list[AddedEvent]:
     """Commit events in one transaction."""
     return await database.run_transaction(lambda session: append_events(session, events))
 

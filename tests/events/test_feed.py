@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -12,7 +12,7 @@ import pytest
 
 from service.db import Database
 from service.errors import SubscriptionOverflow
-from service.events.append import NewEvent, append_events
+from service.events.append import AddedEvent, NewEvent, append_events
 from service.events.feed import Feed, Follower
 from service.events.filters import ALL, EventFilter
 from service.events.models import EventRecord
@@ -48,13 +48,13 @@ async def feeding(database: Database, *, buffer: int = 100, look_seconds: float 
 _numbers = count()
 
 
-async def append(database: Database, number: int = 1, tenant: str = "acme", **fields: object) -> list[EventRecord]:
+async def append(database: Database, number: int = 1, tenant: str = "acme", **fields: object) -> list[AddedEvent]:
     """Commit events in one transaction, and have it told."""
     events = [NewEvent(tenant, f"test.{next(_numbers)}", **fields) for _ in range(number)]  # type: ignore[arg-type]
     return await database.run_transaction(lambda session: append_events(session, events))
 
 
-async def append_untold(database: Database) -> EventRecord:
+async def append_untold(database: Database) -> AddedEvent:
     """Commit an event whose announcement is lost."""
     async with database.session() as session:
         (record,) = await append_events(session, [NewEvent("acme", "test.untold")])
@@ -67,7 +67,7 @@ async def take(follower: Follower, number: int) -> list[str]:
         return [(await anext(follower)).id for _ in range(number)]
 
 
-def ids(events: list[EventRecord]) -> list[str]:
+def ids(events: Sequence[EventRecord | AddedEvent]) -> list[str]:
     return [event.id for event in events]
 
 

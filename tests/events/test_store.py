@@ -9,7 +9,7 @@ from sqlmodel import col, select
 
 from service.columns import now
 from service.db import Database
-from service.events.append import NewEvent
+from service.events.append import AddedEvent, NewEvent
 from service.events.filters import EventFilter
 from service.events.models import AttemptRecord, DeliveryRecord, DeliveryStatus, EventRecord
 from service.events.store import EventStore
@@ -25,7 +25,7 @@ async def log(database: Database) -> Database:
     return database
 
 
-async def age(database: Database, *events: EventRecord, days: float) -> None:
+async def age(database: Database, *events: EventRecord | AddedEvent, days: float) -> None:
     async with database.session() as session:
         old = update(EventRecord).where(col(EventRecord.id).in_([event.id for event in events]))
         await session.exec(old.values(created_at=now() - timedelta(days=days)))

@@ -13,7 +13,7 @@ from service.columns import now
 from service.connections.cache import Linked
 from service.connections.repair_models import IssueSnapshotRecord, RepairRecord
 from service.db import Database
-from service.events.append import append_events
+from service.events.append import AddedEvent, append_events
 from service.events.filters import EventFilter
 from service.events.models import EventRecord
 from service.events.store import EventStore
@@ -127,12 +127,12 @@ class Yard:
         self.sandbox.webhooks.missed.clear()
         return found
 
-    async def receive(self, webhooks: Sequence[Delivery] | None = None) -> list[EventRecord]:
+    async def receive(self, webhooks: Sequence[Delivery] | None = None) -> list[AddedEvent]:
         """Let webhooks come: those that were sent since the last time."""
         sent = self.take_webhooks() if webhooks is None else webhooks
         connection = self.linked.connection
 
-        async def work(session: AsyncSession) -> list[EventRecord]:
+        async def work(session: AsyncSession) -> list[AddedEvent]:
             events = [build_event(connection, read_app_hook({}, each.body), {}, each.body) for each in sent]
             return await append_events(session, events)
 

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from service.connections.models import ConnectionRecord
-from service.events.append import NewEvent
-from service.events.models import EventRecord
+from service.events.append import AddedEvent, NewEvent
 from service.ids import new_id
 from service.link.rules import LinkSessionRequest
 from service.sandbox.faults import Fail
@@ -46,17 +45,17 @@ async def ids(graph: Graph, **arguments: Any) -> list[str]:
     return [node["id"] for node in (await listed(graph, **arguments))["nodes"]]
 
 
-async def add(graph: Graph, *events: NewEvent) -> list[EventRecord]:
+async def add(graph: Graph, *events: NewEvent) -> list[AddedEvent]:
     return await append(graph.runtime.database, *events)
 
 
-async def add_hook(graph: Graph, connection: ConnectionRecord, type_: str, body: bytes, **fields: Any) -> EventRecord:
+async def add_hook(graph: Graph, connection: ConnectionRecord, type_: str, body: bytes, **fields: Any) -> AddedEvent:
     event = NewEvent(graph.tenant_id, type_, connection.id, body=body, **({"issue_id": "121"} | fields))
     (record,) = await add(graph, event)
     return record
 
 
-async def show(graph: Graph, event: EventRecord, selection: str) -> Any:
+async def show(graph: Graph, event: AddedEvent, selection: str) -> Any:
     return (await graph.query(ONE % selection, id=event.id))["node"]
 
 

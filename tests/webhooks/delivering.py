@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from service.connections.store import ConnectionStore
 from service.connections.vault import Vault
 from service.db import Database
-from service.events.append import NewEvent
+from service.events.append import AddedEvent, NewEvent
 from service.events.models import AttemptRecord, DeliveryRecord, EndpointPayload, EndpointRecord, EventRecord
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
@@ -80,7 +80,7 @@ class Post:
         change = {"name": "", "payload": EndpointPayload.EVENT, "url": url} | change
         return await self.endpoints.create(caller or self.caller, EndpointChange(**change))
 
-    async def append(self, *types: str, **columns: Any) -> list[EventRecord]:
+    async def append(self, *types: str, **columns: Any) -> list[AddedEvent]:
         """Events of the tenant, a resolved issue unless said."""
         given = {"connection_id": "con_1", "body": HOOK} | columns
         wanted = types or ("issue.resolved",)

@@ -18,7 +18,7 @@ from service.webhooks.message import ConnectionNames
 from tests.connections.factory import add_connection, add_tenant
 from tests.scale import scaled
 from tests.statements import statements
-from tests.webhooks.delivering import Post
+from tests.webhooks.delivering import HOOK, Post
 
 LEASE = 30.0
 MANY = 100
@@ -45,7 +45,7 @@ async def test_what_is_due_is_claimed_once_with_all_that_it_needs(
 
     [claim] = await claims.claim({endpoint.id: 5})
 
-    assert (claim.attempt, claim.event.id, claim.event.body) == (1, event.id, event.body)
+    assert (claim.attempt, claim.event.id, claim.event.body) == (1, event.id, HOOK)
     assert (claim.endpoint.id, claim.names) == (endpoint.id, ConnectionNames("customer-7", None))
     assert await claims.claim({endpoint.id: 5}) == []
     [delivery] = await post.read()
