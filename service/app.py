@@ -38,6 +38,7 @@ from service.graphql_http.endpoint import create_graphql_routes
 from service.graphql_http.origins import cors_middleware
 from service.graphql_http.requests import GraphQLRequest
 from service.graphql_http.sessions import Sessions
+from service.graphql_http.shortcut import Shortcut
 from service.journal import Journal
 from service.last_used import LastUsed
 from service.link.sessions import LinkSessions
@@ -294,7 +295,7 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
         middleware=[cors_middleware(settings)],
     )
     app.router.routes.extend(routes)
-    return observer.wrap(app, is_draining=lambda: runtime.readiness.is_draining)
+    return observer.wrap(Shortcut(app, cors_middleware(settings)), is_draining=lambda: runtime.readiness.is_draining)
 
 
 def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:

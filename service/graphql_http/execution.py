@@ -1,6 +1,7 @@
 """Running one operation: the executor that the schema names, and a client that may leave."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterable, Awaitable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,6 +10,7 @@ import strawberry
 from graphql import ExecutionResult
 from graphql.execution import create_source_event_stream, execute_subscription_event
 from graphql.execution.executor import Executor
+from graphql.type.definition import GraphQLResolveInfoHelpers
 from starlette.types import Receive
 from strawberry.execution import optimized_is_awaitable
 
@@ -76,6 +78,13 @@ class Runner:
         )
         if isinstance(executor, list):
             raise OperationRefused(InvalidVariables(executor))
+        # The executor holds these as methods of its own: a cycle, and with it the context and all that it loaded would
+        # stay until the collector comes.
+        itself = weakref.proxy(executor)
+        executor.async_helpers = GraphQLResolveInfoHelpers(
+            gather=lambda values: itself.gather_async_work(values),  # noqa: PLW0108 - bound, it would hold the executor
+            track=lambda values: itself.track_async_work(values),  # noqa: PLW0108 - the same
+        )
         return executor
 
 

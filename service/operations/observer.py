@@ -5,9 +5,10 @@ and the Sentry client as their hooks; none of these knows what becomes of what t
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 
 _log = structlog.get_logger(__name__)
+_logger = logging.getLogger(__name__)  # tells for less whether it is worth while to make a line up
 
 
 class _Caller(Protocol):
@@ -89,7 +91,7 @@ class Observer:
         self.metrics.count_call(call)
         if self._tracing:
             self._tracing.sentry_call(call)
-        if current.get():  # while serving; a command's output is its own
+        if _logger.isEnabledFor(logging.DEBUG) and current.get():  # while serving; a command's output is its own
             _log.debug("sentry_call", host=call.host, method=call.method, endpoint=call.template, outcome=call.outcome)
 
     def webhook(self, address: str, outcome: str) -> None:
@@ -128,6 +130,7 @@ class ObservedApp:
         self._app = app
         self._observer = observer
         self._is_draining = is_draining
+        self._routes: dict[object, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, observed."""
@@ -160,13 +163,24 @@ class ObservedApp:
                 try:
                     await self._app(scope, receive, send_observed)
                 finally:
-                    record.route = _find_route(scope)
+                    record.route = self._find_route(scope)
                     record.seconds = time.perf_counter() - started
         finally:
             metrics.end_http(record)
             if not is_probe:
                 _log_request(record)
             current.reset(token)
+
+    def _find_route(self, scope: Scope) -> str:
+        """The template of the path that was matched. FastAPI says which endpoint it chose, but not by which route."""
+        endpoint = scope.get("endpoint")
+        if endpoint is None:
+            return UNMATCHED
+        if endpoint not in self._routes:
+            # A mount's endpoint is the application that is mounted.
+            routes = (each for each in scope["app"].routes if endpoint in (_get(each, "endpoint"), _get(each, "app")))
+            self._routes[endpoint] = _get(next(routes, None), "path") or UNMATCHED
+        return self._routes[endpoint]
 
 
 class _ObservedAuthenticator(Authenticator[CallerT_co]):
@@ -194,13 +208,8 @@ def _create_tracing(endpoint: str | None, version: str) -> "Tracing | None":
     return Tracing(create_exporter(endpoint), version=version)
 
 
-def _find_route(scope: Scope) -> str:
-    """The template of the path that was matched. FastAPI says which endpoint it chose, but not by which route."""
-    endpoint = scope.get("endpoint")
-    routes = scope["app"].routes if endpoint is not None else ()
-    # A mount's endpoint is the application that is mounted.
-    found = (route for route in routes if endpoint in (getattr(route, "endpoint", None), getattr(route, "app", None)))
-    return getattr(next(found, None), "path", UNMATCHED)
+def _get(route: object, name: str) -> Any:
+    return getattr(route, name, None)
 
 
 def _log_operation(kind: str | None, name: str | None, codes: Sequence[str], seconds: float) -> None:
@@ -209,6 +218,8 @@ def _log_operation(kind: str | None, name: str | None, codes: Sequence[str], sec
 
 
 def _log_request(record: RequestRecord) -> None:
+    if not _logger.isEnabledFor(logging.INFO):
+        return
     said = {"operation": record.operation, "codes": record.codes, "tenant": record.tenant}
     _log.info(
         "request",

@@ -143,7 +143,7 @@ class Connection(relay.Node):
     @strawberry.field(description="Sentry's rate limit as this process last saw it; null before the first call.")
     async def rate_limit(record: strawberry.Parent[ConnectionRecord], info: Info) -> SentryRateLimit | None:
         """The latest rate-limit state."""
-        source = await info.context.loaders.source(record.id)
+        source = await info.context.lookups.source(record.id)
         return build_rate_limit(info.context.services.client.rate_limit(source.account))
 
     @strawberry.field(

@@ -20,7 +20,7 @@ from service.link.sessions import LinkSessions
 from service.proxy.engine import ProxyEngine
 from service.repair.listening import Listening
 from service.schema.cursors import CursorCodec
-from service.schema.loaders import Loaders
+from service.schema.loaders import Loaders, Lookups
 from service.sentry.client import SentryClient
 from service.sentry.limits import RateLimitState
 from service.tenants.caller import Caller
@@ -65,7 +65,8 @@ class Context:
     def __init__(self, caller: Caller, services: Services, *, wants_rate_limits: bool = False) -> None:
         self.caller = caller
         self.services = services
-        self.loaders = Loaders(caller, services)
+        self.lookups = Lookups(caller, services)
+        self.loaders = Loaders(self.lookups)
         self.wants_rate_limits = wants_rate_limits
         services.client.begin_request()
 
@@ -76,7 +77,7 @@ class Context:
             return {}
         states = {
             connection_id: self.services.client.rate_limit(account)
-            for connection_id, account in self.loaders.accounts.items()
+            for connection_id, account in self.lookups.accounts.items()
         }
         return {"rateLimits": [_describe(each, state) for each, state in states.items() if state is not None]}
 

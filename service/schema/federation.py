@@ -12,13 +12,12 @@ from strawberry.federation.schema import FederationAny
 
 from service.errors import BadInput, RequestTooLarge
 from service.ids import parse_user_id
-from service.schema.context import Info
-from service.schema.loaders import Loaders
+from service.schema.context import Context, Info
 from service.tasks import together
 
 MOST_REPRESENTATIONS = 100
 
-Loader = Callable[[Loaders, Sequence[tuple[str, ...]]], Awaitable[list[Any]]]
+Loader = Callable[[Context, Sequence[tuple[str, ...]]], Awaitable[list[Any]]]
 
 
 class Subgraph(Schema):
@@ -44,7 +43,7 @@ class Subgraph(Schema):
                 wanted[load].append((index, key))
 
         async def load_kind(load: Loader, rows: list[tuple[int, tuple[str, ...]]]) -> None:
-            values = await load(info.context.loaders, [key for _, key in rows])
+            values = await load(info.context, [key for _, key in rows])
             for (index, _), value in zip(rows, values, strict=True):
                 found[index] = value
 
@@ -69,33 +68,33 @@ def _parse(representation: object) -> tuple[Loader, tuple[str, ...]]:
     raise BadInput("A representation must hold all fields of a key.")
 
 
-async def _connections(loaders: Loaders, keys: Sequence[tuple[str, ...]]) -> list[Any]:
-    return await loaders.connection.load_many([connection_id for (connection_id,) in keys])
+async def _connections(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
+    return await context.loaders.connection.load_many([connection_id for (connection_id,) in keys])
 
 
-async def _connections_by_external_id(loaders: Loaders, keys: Sequence[tuple[str, ...]]) -> list[Any]:
-    return await loaders.connection_by_external_id.load_many([external_id for (external_id,) in keys])
+async def _connections_by_external_id(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
+    return await context.loaders.connection_by_external_id.load_many([external_id for (external_id,) in keys])
 
 
-async def _users(loaders: Loaders, keys: Sequence[tuple[str, ...]]) -> list[Any]:
+async def _users(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
     pairs = [parse_user_id(user_id) for (user_id,) in keys]
-    return await _visible_users(loaders, pairs, loaders.load_users)
+    return await _visible_users(context, pairs, context.lookups.load_users)
 
 
-async def _users_by_email(loaders: Loaders, keys: Sequence[tuple[str, ...]]) -> list[Any]:
+async def _users_by_email(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
     pairs = [(connection_id, email) for connection_id, email in keys]
-    return await _visible_users(loaders, pairs, loaders.load_users_by_email)
+    return await _visible_users(context, pairs, context.lookups.load_users_by_email)
 
 
 async def _visible_users(
-    loaders: Loaders,
+    context: Context,
     pairs: Sequence[tuple[str, str] | None],
     load: Callable[[Sequence[tuple[str, str]]], Awaitable[dict[tuple[str, str], Any]]],
 ) -> list[Any]:
     ids = list(dict.fromkeys(pair[0] for pair in pairs if pair))
     visible = {
         connection_id
-        for connection_id, record in zip(ids, await loaders.connection.load_many(ids), strict=True)
+        for connection_id, record in zip(ids, await context.loaders.connection.load_many(ids), strict=True)
         if record is not None
     }
     found = await load([pair for pair in dict.fromkeys(pairs) if pair and pair[0] in visible])

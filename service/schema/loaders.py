@@ -5,6 +5,7 @@ They live for one request and know its caller, so nothing crosses from one tenan
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -33,27 +34,14 @@ Found = dict[UserKey, V | ServiceError]
 """What was found; keys that nothing was found for are absent."""
 
 
-class Loaders:
-    """The loaders of one request, for one caller."""
+class Lookups:
+    """The look-ups of one request, for one caller: each for a whole batch of keys."""
 
     def __init__(self, caller: Caller, services: "Services") -> None:
         self._caller = caller
         self._services = services
         self.accounts: dict[str, Account] = {}
         """The accounts that this request used, by connection id."""
-        self.connection: DataLoader[str, ConnectionRecord | None] = DataLoader(self._connections)
-        self.connection_by_external_id: DataLoader[str, ConnectionRecord | None] = DataLoader(
-            self._connections_by_external_id
-        )
-        self.open_link_session: DataLoader[str, LinkSessionRecord | None] = DataLoader(self._open_link_sessions)
-        self.event: DataLoader[str, EventRecord | None] = DataLoader(self._events)
-        self.webhooks: DataLoader[str, RepairRecord | None] = DataLoader(self._webhooks)
-        self.attempts: DataLoader[str, list[AttemptRecord]] = DataLoader(self._attempts)
-        self.user: DataLoader[UserKey, User | None] = DataLoader(self._users)
-        self.user_by_external_id: DataLoader[UserKey, User | None] = DataLoader(self._users_by_external_id)
-        self.user_by_email: DataLoader[UserKey, User | None] = DataLoader(self._users_by_email)
-        self.memberships: DataLoader[UserKey, list[Membership]] = DataLoader(self._memberships)
-        self.member_detail: DataLoader[UserKey, msgspec.Raw | None] = DataLoader(self._member_details)
 
     async def source(self, connection_id: str) -> Source:
         """A connection ready to be read. Raises NotFound (missing or foreign alike) or NeedsReauth."""
@@ -64,19 +52,23 @@ class Loaders:
         )
         return Source(account, organization, tuple(record.scopes))
 
-    async def _connections(self, ids: list[str]) -> list[ConnectionRecord | None]:
+    async def connections(self, ids: list[str]) -> list[ConnectionRecord | None]:
+        """Connections by id; None for those that the caller may not see."""
         found = await self._services.connections.get_many(self._caller, ids)
         return [found.get(each) for each in ids]
 
-    async def _connections_by_external_id(self, external_ids: list[str]) -> list[ConnectionRecord | None]:
+    async def connections_by_external_id(self, external_ids: list[str]) -> list[ConnectionRecord | None]:
+        """Connections by externalId."""
         found = await self._services.connections.get_many_by_external_id(self._caller, external_ids)
         return [found.get(each) for each in external_ids]
 
-    async def _open_link_sessions(self, external_ids: list[str]) -> list[LinkSessionRecord | None]:
+    async def open_link_sessions(self, external_ids: list[str]) -> list[LinkSessionRecord | None]:
+        """The open link session of each externalId."""
         found = await self._services.link_sessions.find_open_by_external_ids(self._caller, external_ids)
         return [found.get(each) for each in external_ids]
 
-    async def _events(self, ids: list[str]) -> list[EventRecord | None]:
+    async def events(self, ids: list[str]) -> list[EventRecord | None]:
+        """Events by id, of connections that the caller may see."""
         found = await self._services.events.get_many(self._caller.tenant_id, ids)
         if self._caller.is_narrowed:
             connections = {event.connection_id for event in found.values() if event.connection_id is not None}
@@ -84,11 +76,13 @@ class Loaders:
             found = {event.id: event for event in found.values() if event.connection_id in seen}
         return [found.get(each) for each in ids]
 
-    async def _webhooks(self, connection_ids: list[str]) -> list[RepairRecord | None]:
+    async def webhooks(self, connection_ids: list[str]) -> list[RepairRecord | None]:
+        """What listens for each connection's events."""
         found = await self._services.listening.get_many(self._caller.tenant_id, connection_ids)
         return [found.get(each) for each in connection_ids]
 
-    async def _attempts(self, delivery_ids: list[str]) -> list[list[AttemptRecord]]:
+    async def attempts(self, delivery_ids: list[str]) -> list[list[AttemptRecord]]:
+        """The attempts of each delivery."""
         found = await self._services.deliveries.attempts(self._caller.tenant_id, delivery_ids)
         return [found.get(each, []) for each in delivery_ids]
 
@@ -100,20 +94,25 @@ class Loaders:
         """Users by primary address."""
         return await self._per_connection(keys, self._services.members.by_email)
 
-    async def _users(self, keys: list[UserKey]) -> list[User | None]:
+    async def users(self, keys: list[UserKey]) -> list[User | None]:
+        """Users by member id."""
         return _in_order(await self.load_users(keys), keys)
 
-    async def _users_by_external_id(self, keys: list[UserKey]) -> list[User | None]:
+    async def users_by_external_id(self, keys: list[UserKey]) -> list[User | None]:
+        """Users by Sentry's id of the user."""
         return _in_order(await self._per_connection(keys, self._services.members.by_user_id), keys)
 
-    async def _users_by_email(self, keys: list[UserKey]) -> list[User | None]:
+    async def users_by_email(self, keys: list[UserKey]) -> list[User | None]:
+        """Users by primary address."""
         return _in_order(await self.load_users_by_email(keys), keys)
 
-    async def _memberships(self, keys: list[UserKey]) -> list[list[Membership]]:
+    async def memberships(self, keys: list[UserKey]) -> list[list[Membership]]:
+        """The memberships of each user."""
         found = await self._per_connection(keys, self._services.groups.memberships)
         return [found.get(key, []) for key in keys]  # type: ignore[misc]  # an exception is that key's error
 
-    async def _member_details(self, keys: list[UserKey]) -> list[msgspec.Raw | None]:
+    async def member_details(self, keys: list[UserKey]) -> list[msgspec.Raw | None]:
+        """What Sentry says of each member alone."""
         return _in_order(await self._per_connection(keys, self._details), keys)
 
     async def _details(self, source: Source, member_ids: Sequence[str]) -> dict[str, msgspec.Raw | ServiceError]:
@@ -146,6 +145,71 @@ class Loaders:
 
         await together(load_one(*each) for each in wanted.items())
         return found
+
+
+class Loaders:
+    """The loaders of one request, each made when it is first asked for.
+
+    They refer to the look-ups, which do not refer to them: what a request loaded goes with it, not with the collector.
+    """
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+
+    @cached_property
+    def connection(self) -> DataLoader[str, ConnectionRecord | None]:
+        """By id."""
+        return DataLoader(self._lookups.connections)
+
+    @cached_property
+    def connection_by_external_id(self) -> DataLoader[str, ConnectionRecord | None]:
+        """By externalId."""
+        return DataLoader(self._lookups.connections_by_external_id)
+
+    @cached_property
+    def open_link_session(self) -> DataLoader[str, LinkSessionRecord | None]:
+        """By externalId."""
+        return DataLoader(self._lookups.open_link_sessions)
+
+    @cached_property
+    def event(self) -> DataLoader[str, EventRecord | None]:
+        """By id."""
+        return DataLoader(self._lookups.events)
+
+    @cached_property
+    def webhooks(self) -> DataLoader[str, RepairRecord | None]:
+        """By connection id."""
+        return DataLoader(self._lookups.webhooks)
+
+    @cached_property
+    def attempts(self) -> DataLoader[str, list[AttemptRecord]]:
+        """By delivery id."""
+        return DataLoader(self._lookups.attempts)
+
+    @cached_property
+    def user(self) -> DataLoader[UserKey, User | None]:
+        """By member id."""
+        return DataLoader(self._lookups.users)
+
+    @cached_property
+    def user_by_external_id(self) -> DataLoader[UserKey, User | None]:
+        """By Sentry's id of the user."""
+        return DataLoader(self._lookups.users_by_external_id)
+
+    @cached_property
+    def user_by_email(self) -> DataLoader[UserKey, User | None]:
+        """By primary address."""
+        return DataLoader(self._lookups.users_by_email)
+
+    @cached_property
+    def memberships(self) -> DataLoader[UserKey, list[Membership]]:
+        """By the user's key."""
+        return DataLoader(self._lookups.memberships)
+
+    @cached_property
+    def member_detail(self) -> DataLoader[UserKey, msgspec.Raw | None]:
+        """By the user's key."""
+        return DataLoader(self._lookups.member_details)
 
 
 def _in_order(found: Found[V], keys: Sequence[UserKey]) -> list[V | None]:

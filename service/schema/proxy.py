@@ -85,7 +85,7 @@ async def call_through_proxy(info: Info, connection_id: str, request: ProxyReque
     """Carry out a call through a connection. Raises what the engine raises."""
     answer = await info.context.services.proxy.call(info.context.caller, connection_id, request)
     if info.context.wants_rate_limits:
-        await info.context.loaders.source(connection_id)  # notes the account as used
+        await info.context.lookups.source(connection_id)  # notes the account as used
     return answer
 
 

@@ -58,7 +58,7 @@ class UserListing:
         )
 
     async def _page(self, connection_id: str, page_cursor: str | None) -> UserPage:
-        services, source = self._context.services, await self._context.loaders.source(connection_id)
+        services, source = self._context.services, await self._context.lookups.source(connection_id)
         page = services.members.page(source, page_cursor, search=self._query.search)
         if not self._wants_groups:
             return await page
@@ -83,13 +83,13 @@ class UserListing:
         )
 
     async def _all_members(self, connection_id: str) -> AsyncIterator[UserPage]:
-        source = await self._context.loaders.source(connection_id)
+        source = await self._context.lookups.source(connection_id)
         async for page in self._context.services.members.pages(source, search=self._query.search):
             yield page
 
     async def _members_of_groups(self, connection_id: str) -> AsyncIterator[UserPage]:
         # The teams' own lists hold just their members, but apply no search: the rest of the filter is left to us.
-        services, source = self._context.services, await self._context.loaders.source(connection_id)
+        services, source = self._context.services, await self._context.lookups.source(connection_id)
         wanted = set(self._filter.group_ids or ())
         for team in await services.groups.teams(source):
             if build_inner_id("grp", connection_id, team.id) in wanted:
