@@ -6,6 +6,7 @@ interleaved run: a busy machine then slows all of them alike.
 
 import argparse
 import asyncio
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from bench import growth, inside, latency, memory, neighbours, report, startup, whole
+from bench import events, growth, inside, latency, memory, neighbours, report, startup, whole
 from bench.contenders import TITLES, Stage, stage
 from bench.findings import Finding
 from bench.whole import Figures, progress
@@ -38,6 +39,13 @@ PARTS = {
     "memory": Part("resident memory at 128 connections, and whether it grows", on_stage=memory.run),
     "startup": Part("CPU until the first answer, over stock", on_stage=startup.run),
     "neighbours": Part("how much one customer's dead Sentry slows another's queries", alone=neighbours.run),
+    "acknowledging": Part("webhooks at a rate", alone=events.on_each_engine(events.Bench.acknowledge)),
+    "forwarding": Part(
+        "one tenant's deliveries beside another's hostile endpoints", alone=events.on_each_engine(events.Bench.forward)
+    ),
+    "subscribing": Part(
+        "one event to all subscribers, over each transport", alone=events.on_each_engine(events.Bench.subscribe)
+    ),
 }
 
 
@@ -91,7 +99,7 @@ def main() -> None:
     text = "\n\n".join([report.describe_machine(), *tables])
     print(f"\n{text}")
     if arguments.report:
-        arguments.report.write_text(report.build_page(text))
+        arguments.report.write_text(report.build_page(text, f'make bench ARGS="{shlex.join(sys.argv[1:])}"'))
     sys.exit(0 if all(each.reached is not False for each in run.findings) else 1)
 
 
@@ -118,6 +126,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=10_000, help="of pauses (10 000)")
     parser.add_argument("--latencies", type=int, default=300, help="requests of latency (300)")
     parser.add_argument("--seconds", type=float, default=15, help="of memory and acknowledging (15)")
+    parser.add_argument("--rate", type=int, default=200, help="webhooks a second of acknowledging (200)")
+    parser.add_argument("--events", type=int, default=100, help="in a round of forwarding (100)")
+    parser.add_argument("--subscribers", type=int, default=500, help="of subscribing (500)")
+    parser.add_argument("--engine", choices=events.ENGINES, action="append", help="only this database; both by default")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the page of docs/ there, too")
     parser.add_argument(
         "--profile",

@@ -6,7 +6,7 @@ import hmac
 import time
 from dataclasses import dataclass, field
 
-from bench.findings import p99
+from bench.findings import Finding, p99
 from bench.payloads import dump, issue_hook
 
 _CONNECTIONS = 32
@@ -21,19 +21,16 @@ class Acknowledged:
     seconds: list[float] = field(default_factory=list)
     refused: int = 0
 
-    def report(self, engine: str, rate: int) -> str:
-        """A line with the figures."""
-        median = sorted(self.seconds)[len(self.seconds) // 2]
-        return (
-            f"{engine}: {len(self.seconds)} webhooks at {rate} a second acknowledged: p50 {median * 1000:.1f} ms, "
-            f"p99 {p99(self.seconds) * 1000:.1f} ms (must: at most {MUST_P99 * 1000:.0f}), longest "
-            f"{max(self.seconds) * 1000:.0f} ms (must: at most {MUST_LONGEST * 1000:.0f}), {self.refused} refused"
+    def judge(self, engine: str, rate: int) -> Finding:
+        """The figures beside what they must be."""
+        median, longest = sorted(self.seconds)[len(self.seconds) // 2], max(self.seconds)
+        return Finding(
+            f"{len(self.seconds)} webhooks at {rate} a second acknowledged, {engine}",
+            f"p50 {median * 1000:.1f} ms, p99 {p99(self.seconds) * 1000:.1f} ms, longest {longest * 1000:.0f} ms, "
+            f"{self.refused} refused",
+            f"p99 {MUST_P99 * 1000:.0f} ms, longest {MUST_LONGEST * 1000:.0f} ms, none refused",
+            not self.refused and p99(self.seconds) <= MUST_P99 and longest <= MUST_LONGEST,
         )
-
-    @property
-    def reached(self) -> bool:
-        """Whether all is as it must be."""
-        return not self.refused and p99(self.seconds) <= MUST_P99 and max(self.seconds) <= MUST_LONGEST
 
 
 async def measure(port: int, path: str, secret: str, *, rate: int, seconds: float) -> Acknowledged:

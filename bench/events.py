@@ -1,4 +1,4 @@
-"""``python -m bench.events``: receiving and delivering events, on SQLite and on PostgreSQL, both of which lose nothing.
+"""Receiving and delivering events, on SQLite and on PostgreSQL, both of which lose nothing.
 
 What is measured is the whole product in processes of its own; Sentry, endpoints and subscribers are this process.
 """
@@ -6,9 +6,8 @@ What is measured is the whole product in processes of its own; Sentry, endpoints
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Any
 import httpx
 
 from bench import acknowledge, forwarding, subscribers
+from bench.findings import Finding
 from bench.product import Setup, Tenant, free_port, running, set_up_product
 
 ENGINES = ("sqlite", "postgresql")
-PARTS = ("acknowledging", "forwarding", "subscribing")
 _SECRET = "bench-" * 8
-_MOST_SLOWDOWN = 1.2
 _MAKE_RECEIVER = "mutation ($input: CreateWebhookReceiverInput!) { createWebhookReceiver(input: $input) { url } }"
 _MAKE_ENDPOINT = "mutation ($input: CreateWebhookEndpointInput!) { createWebhookEndpoint(input: $input) { secret } }"
 
@@ -61,17 +59,16 @@ class Bench:
         env = self.setup.env | {"SENTRY_GRAPH_PUBLIC_URL": f"http://127.0.0.1:{port}"}
         return running("-m", "service", "serve", "--port", str(port), port=port, env=env)
 
-    def acknowledge(self, rate: int, seconds: float) -> bool:
+    def acknowledge(self, arguments: argparse.Namespace) -> list[Finding]:
         """Webhooks of one integration at a rate."""
-        tenant = self.tenant("hooked", port := free_port())
+        tenant, rate = self.tenant("hooked", port := free_port()), arguments.rate
         with self.serving(port):
             path = make_receiver(tenant)
-            asyncio.run(acknowledge.measure(port, path, _SECRET, rate=rate, seconds=2))
-            found = asyncio.run(acknowledge.measure(port, path, _SECRET, rate=rate, seconds=seconds))
-        print(found.report(self.engine, rate), flush=True)
-        return found.reached
+            asyncio.run(acknowledge.measure(port, path, _SECRET, rate=rate, seconds=min(2.0, arguments.seconds)))
+            found = asyncio.run(acknowledge.measure(port, path, _SECRET, rate=rate, seconds=arguments.seconds))
+        return [found.judge(self.engine, rate)]
 
-    def forward(self) -> bool:
+    def forward(self, arguments: argparse.Namespace) -> list[Finding]:
         """One tenant's deliveries beside another's hostile endpoints."""
         port, endpoints = free_port(), f"http://127.0.0.1:{self.endpoint_port}"
         good, bad = self.tenant("good", port), self.tenant("bad", port)
@@ -79,27 +76,59 @@ class Bench:
             for tenant, path in ((good, "/good"), *((bad, path) for path in forwarding.PATHS)):
                 ask(tenant, _MAKE_ENDPOINT, input={"url": endpoints + path, "types": ["issue.*"]})
             paths = [(make_receiver(tenant), _SECRET) for tenant in (good, bad)]
-            work = forwarding.measure(port, self.endpoint_port, *paths, rounds=4, events=100, rate=20)
+            rounds = min(2, arguments.rounds)
+            work = forwarding.measure(port, self.endpoint_port, *paths, rounds=rounds, events=arguments.events, rate=20)
             found = asyncio.run(work)
-        print(found.report(self.engine), flush=True)
-        return found.ratio <= _MOST_SLOWDOWN
+        return [found.judge(self.engine)]
 
-    def subscribe(self) -> bool:
+    def subscribe(self, arguments: argparse.Namespace) -> list[Finding]:
         """Events of one tenant to all its subscribers, over each transport."""
         replicas = 1 if self.engine == "sqlite" else 2
         ports = [free_port() for _ in range(replicas)]
         tenant = self.tenant("watched", ports[0])
-        reached = True
+        findings = []
         for is_websocket in (True, False):
             with ExitStack() as stack:
                 processes = [stack.enter_context(self.serving(port)) for port in ports]
                 send = subscribers.webhook_sender(ports[0], make_receiver(tenant), _SECRET)
                 each = list(zip(ports, processes, strict=True))
-                found = asyncio.run(subscribers.measure(each, tenant.key, send, is_websocket=is_websocket))
+                work = subscribers.measure(
+                    each, tenant.key, send, is_websocket=is_websocket, subscribers=arguments.subscribers
+                )
+                found = asyncio.run(work)
             transport = "WebSockets" if is_websocket else "server-sent events"
-            print(f"{self.engine}: {found.report(transport, 500, replicas)}", flush=True)
-            reached &= found.reached
-        return reached
+            findings.append(
+                found.judge(
+                    f"an event reaches {arguments.subscribers} subscribers over {transport}, {self.engine}, {replicas} "
+                    f"{'replica' if replicas == 1 else 'replicas'}"
+                )
+            )
+        return findings
+
+
+def on_each_engine(
+    measure: Callable[[Bench, argparse.Namespace], list[Finding]],
+) -> Callable[[argparse.Namespace], list[Finding]]:
+    """A part that is measured on an empty product in front of each engine that is wanted."""
+
+    def run(arguments: argparse.Namespace) -> list[Finding]:
+        findings = []
+        for engine in arguments.engine or ENGINES:
+            upstream_port, endpoint_port = free_port(), free_port()
+            upstream = f"http://127.0.0.1:{upstream_port}"
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                database(engine) as url,
+                running("-m", "bench.upstream", str(upstream_port), port=upstream_port),
+            ):
+                allowed = json.dumps([f"http://127.0.0.1:{endpoint_port}"])
+                setup = set_up_product(
+                    [upstream], Path(folder), database_url=url, repair_seconds="0", forward_allow=allowed
+                )
+                findings += measure(Bench(engine, setup, upstream, endpoint_port), arguments)
+        return findings
+
+    return run
 
 
 def make_receiver(tenant: Tenant) -> str:
@@ -118,41 +147,3 @@ def ask(tenant: Tenant, query: str, **variables: Any) -> Any:
     if answer.get("errors"):
         raise SystemExit(json.dumps(answer["errors"]))
     return answer["data"]
-
-
-def main() -> None:
-    """Measure, report."""
-    parser = argparse.ArgumentParser(prog="python -m bench.events", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--engine", choices=ENGINES, action="append", help="only this one; both by default")
-    parser.add_argument("--seconds", type=float, default=300, help="of acknowledging (300)")
-    parser.add_argument("--rate", type=int, default=200, help="webhooks a second (200)")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    parts = arguments.parts or PARTS
-    reached = True
-    upstream_port, endpoint_port = free_port(), free_port()
-    upstream = f"http://127.0.0.1:{upstream_port}"
-    for engine in arguments.engine or ENGINES:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            database(engine) as url,
-            running("-m", "bench.upstream", str(upstream_port), port=upstream_port),
-        ):
-            allowed = json.dumps([f"http://127.0.0.1:{endpoint_port}"])
-            setup = set_up_product(
-                [upstream], Path(folder), database_url=url, repair_seconds="0", forward_allow=allowed
-            )
-            bench = Bench(engine, setup, upstream, endpoint_port)
-            if "acknowledging" in parts:
-                reached &= bench.acknowledge(arguments.rate, arguments.seconds)
-            if "forwarding" in parts:
-                reached &= bench.forward()
-            if "subscribing" in parts:
-                reached &= bench.subscribe()
-    sys.exit(0 if reached else 1)
-
-
-if __name__ == "__main__":
-    main()

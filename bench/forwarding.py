@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from bench.acknowledge import build_request
-from bench.findings import p99
+from bench.findings import Finding, p99
 
 PATHS = ("/endless", "/drip", "/silent", "/later", "/redirect")
 """Where the hostile endpoints are; in a kind round all of them answer as they should."""
@@ -17,6 +17,7 @@ _ENDLESS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _LATER = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1e12\r\nContent-Length: 0\r\n\r\n"
 _REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest/\r\nContent-Length: 0\r\n\r\n"
 _SETTLE_SECONDS = 3.0
+_MOST_SLOWDOWN = 1.2
 
 
 @dataclass
@@ -31,11 +32,13 @@ class Latencies:
         """The 99th percentiles, one by the other."""
         return p99(self.hostile) / p99(self.kind)
 
-    def report(self, engine: str) -> str:
-        """A line with both and their ratio."""
-        return (
-            f"{engine}: p99 of a neighbour's deliveries: {p99(self.kind) * 1000:.1f} ms beside kind endpoints, "
-            f"{p99(self.hostile) * 1000:.1f} ms beside hostile ones: {self.ratio:.2f}x (must: at most 1.2x)"
+    def judge(self, engine: str) -> Finding:
+        """Both and their ratio."""
+        return Finding(
+            f"p99 of a tenant's deliveries beside hostile endpoints, {engine}",
+            f"{self.ratio:.2f}x ({p99(self.hostile) * 1000:.1f} ms, {p99(self.kind) * 1000:.1f} ms beside kind ones)",
+            f"at most {_MOST_SLOWDOWN:g}x",
+            self.ratio <= _MOST_SLOWDOWN,
         )
 
 
@@ -46,19 +49,22 @@ class Receivers:
         self.is_hostile = False
         self.sent: dict[int, float] = {}
         self.taken: dict[int, float] = {}
-        self._open: set[asyncio.StreamWriter] = set()
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, port: int) -> asyncio.Server:
         """Listen until closed."""
         return await asyncio.start_server(self._answer, "127.0.0.1", port)
 
-    def break_off(self) -> None:
+    async def break_off(self) -> None:
         """End whatever a hostile endpoint still holds."""
-        for writer in self._open:
-            writer.close()
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -71,8 +77,10 @@ class Receivers:
                 await play(writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
+        except asyncio.CancelledError:  # by `break_off`; a stream's task that ends as cancelled is logged as an error
+            pass
         finally:
-            self._open.discard(writer)
+            self._answering.discard(task)
             writer.close()
 
 
@@ -132,7 +140,7 @@ async def measure(
                 raise SystemExit(f"{len(missing)} of {events} events did not arrive within {_SETTLE_SECONDS:g} seconds")
             if turn >= 0:
                 (found.hostile if receivers.is_hostile else found.kind).extend(receivers.taken[each] for each in mine)
-        receivers.break_off()
+        await receivers.break_off()
     return found
 
 

@@ -106,9 +106,25 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def build_page(text: str) -> str:
+def build_page(text: str, command: str) -> str:
     """The page in docs/ that holds a run's report."""
-    return f"# How fast it is\n\nWritten by `make bench`.\n\n{text}\n"
+    return f"""# How fast it is
+
+Written by this command, which measures anew:
+
+```sh
+{command}
+```
+
+Every server runs in a process of its own, before one static upstream in the shapes of Sentry's answers; member rows
+carry no teams, as Sentry's do not. What counts is the CPU time of the server's process, user and system, per request.
+All contenders are asked in turn, in short slices of the same run; a ratio is taken within its round, and the median
+of the rounds is given, with the lowest and the highest. Their answers are compared first, and must be equal. The
+product has everything on: API keys, guards, metrics, SQLite; only the memory for teams is off, so that it walks them
+for each request, as the peers do. Peers are idiomatic and untuned: `bench/stock.py`, `bench/rest.py`, `bench/peers`.
+
+{text}
+"""
 
 
 def describe_machine() -> str:

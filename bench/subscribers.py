@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 
 from bench.acknowledge import build_request
-from bench.findings import p99
+from bench.findings import Finding, p99
 
 MUST_P99 = 0.250
 MUST_KIB = 50.0
@@ -32,20 +32,16 @@ class Subscribed:
     kib: list[float] = field(default_factory=list)
     lost: int = 0
 
-    def report(self, transport: str, subscribers: int, replicas: int) -> str:
-        """A line with the figures."""
+    def judge(self, what: str) -> Finding:
+        """The figures beside what they must be."""
         median = sorted(self.seconds)[len(self.seconds) // 2]
-        return (
-            f"{subscribers} subscribers over {transport} on {replicas} replicas have an event after p50 "
-            f"{median * 1000:.0f} ms, p99 {p99(self.seconds) * 1000:.0f} ms (must: at most {MUST_P99 * 1000:.0f}), "
-            f"longest {max(self.seconds) * 1000:.0f} ms; {self.lost} lost; {max(self.kib):.1f} KiB each, waiting "
-            f"(must: at most {MUST_KIB:.0f})"
+        return Finding(
+            what,
+            f"p50 {median * 1000:.0f} ms, p99 {p99(self.seconds) * 1000:.0f} ms, longest "
+            f"{max(self.seconds) * 1000:.0f} ms, {self.lost} lost; {max(self.kib):.1f} KiB each, waiting",
+            f"p99 {MUST_P99 * 1000:.0f} ms, none lost, {MUST_KIB:.0f} KiB each",
+            not self.lost and p99(self.seconds) <= MUST_P99 and max(self.kib) <= MUST_KIB,
         )
-
-    @property
-    def reached(self) -> bool:
-        """Whether all is as it must be."""
-        return not self.lost and p99(self.seconds) <= MUST_P99 and max(self.kib) <= MUST_KIB
 
 
 class _Subscribers:
