@@ -2,12 +2,12 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, insert, text
+from sqlalchemy import Row, and_, bindparam, func, insert, text
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
@@ -146,7 +146,7 @@ async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> li
 
 
 def plan_delivery(
-    endpoint: EndpointRecord, event_id: str, clock: datetime, *, replay_of: str | None = None
+    endpoint: EndpointRecord | Row[Any], event_id: str, clock: datetime, *, replay_of: str | None = None
 ) -> DeliveryRecord:
     """A delivery that is due now."""
     return DeliveryRecord(
@@ -255,8 +255,9 @@ def _build_row(event: NewEvent, added: AddedEvent, body_hash: bytes | None) -> d
 
 async def _plan_deliveries(session: AsyncSession, events: Sequence[NewEvent], clock: datetime) -> list[DeliveryRecord]:
     tenants = {"tenants": list({event.tenant_id for event in events})}
-    endpoints: dict[str, list[EndpointRecord]] = defaultdict(list)
-    for endpoint in await session.exec(_ENDPOINTS, params=tenants):
+    endpoints: dict[str, list[Row[Any]]] = defaultdict(list)
+    rows: Iterable[Row[Any]] = await (await session.connection()).execute(_ENDPOINTS, tenants)
+    for endpoint in rows:
         endpoints[endpoint.tenant_id].append(endpoint)
     return [
         plan_delivery(endpoint, event.id, clock)
@@ -266,9 +267,9 @@ async def _plan_deliveries(session: AsyncSession, events: Sequence[NewEvent], cl
     ]
 
 
-def _is_wanted(event: NewEvent, endpoint: EndpointRecord) -> bool:
+def _is_wanted(event: NewEvent, endpoint: Row[Any]) -> bool:
     if event.endpoint_id is not None:
-        return event.endpoint_id == endpoint.id
+        return bool(event.endpoint_id == endpoint.id)
     if endpoint.payload is EndpointPayload.SENTRY and event.body is None:
         return False  # there is no body of Sentry's to pass on
     return filter_of(endpoint).matches(event)
@@ -280,8 +281,8 @@ def may_have(endpoint: EndpointRecord, event: EventRecord) -> bool:
     return limits is None or event.connection_id in limits or event.type == EventType.ENDPOINT_TEST
 
 
-def filter_of(endpoint: EndpointRecord) -> EventFilter:
-    """Which events an endpoint wants."""
+def filter_of(endpoint: EndpointRecord | Row[Any]) -> EventFilter:
+    """Which events an endpoint wants, given its record or a row of its columns."""
     return EventFilter(
         connection_ids=endpoint.connection_ids,
         types=endpoint.types,
