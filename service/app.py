@@ -173,7 +173,7 @@ class Runtime:
             sealing_keys=SealingKeys(database, keyring),
             client=client,
             members=members,
-            groups=GroupReader(client, members, remember_seconds=settings.group_cache_seconds),
+            groups=GroupReader(client, remember_seconds=settings.group_cache_seconds),
             proxy=ProxyEngine(client, accounts, Idempotency(IdempotencyStore(database), vault, running=running)),
             cursors=CursorCodec(keyring.cursor_key),
             max_scan=settings.max_scan,

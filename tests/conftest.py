@@ -1,3 +1,5 @@
+from hypothesis import settings
+
 from tests.browser.skipping import pytest_terminal_summary
 from tests.databases import database, database_url, postgres, postgres_url, sqlite_template, sqlite_url
 from tests.graph_fixture import graph
@@ -17,3 +19,7 @@ __all__ = [
     "sqlite_template",
     "sqlite_url",
 ]
+
+# A busy machine is no failure.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

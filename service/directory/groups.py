@@ -5,16 +5,17 @@ remember the result for seconds, or ask for the details of just these members. B
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from cachetools import TTLCache
 
 from service.connections.credentials import refuse_empty
-from service.directory.members import MemberReader, Source, naming_scope
-from service.directory.user import Group, Membership, Role
+from service.directory.members import Source, naming_scope
+from service.directory.user import Group, Membership, find_role
 from service.sentry.client import SentryClient
 from service.sentry.payloads import MemberDetail, Team
-from service.sentry.reads import PAGE_SIZE, fetch_member_detail, fetch_teams
+from service.sentry.reads import PAGE_SIZE, fetch_member_detail, fetch_team_members, fetch_teams
 from service.tasks import Coalescer, together
 
 _MOST_REMEMBERED = 1000  # connections
@@ -28,9 +29,8 @@ _LEAST_ROLE = "contributor"
 class GroupReader:
     """Groups of members, per connection. One instance a process; what it remembers is keyed by tenant."""
 
-    def __init__(self, client: SentryClient, members: MemberReader, *, remember_seconds: float) -> None:
+    def __init__(self, client: SentryClient, *, remember_seconds: float) -> None:
         self._client = client
-        self._members = members
         self._teams: TTLCache[tuple[str, str], list[Team]] = TTLCache(_MOST_REMEMBERED, remember_seconds)
         self._walked: TTLCache[tuple[str, str], Memberships] = TTLCache(_MOST_REMEMBERED, remember_seconds)
         self._fetching: Coalescer[tuple[str, str], list[Team]] = Coalescer()
@@ -79,26 +79,37 @@ class GroupReader:
         return walked
 
     async def _walk_team(self, source: Source, team: Team) -> list[tuple[str, Membership]]:
-        return [
-            (user.member.id, _build_membership(source, team, user.member.team_role))
-            async for page in self._members.pages(source, team=team.slug)
-            for user in page.users
-        ]
+        find = _membership_finder(source, team)
+        found: list[tuple[str, Membership]] = []
+        cursor: str | None = None
+        while True:
+            with naming_scope("team:read"):
+                page = await fetch_team_members(self._client, source.account, team.slug, cursor=cursor)
+            if not page.items and cursor is None:
+                refuse_empty("groups", source.scopes)
+            found += [(row.id, find(row.team_role)) for row in page.items]
+            if (cursor := page.next_cursor) is None:
+                return found
 
 
 def _key(source: Source) -> tuple[str, str]:
     return source.account.tenant_id, source.account.connection_id
 
 
-def _build_membership(source: Source, team: Team, role: str | None) -> Membership:
-    name = role or _LEAST_ROLE
-    return Membership(
-        Group(source.account.connection_id, team.id, team.slug, team.name or team.slug),
-        Role(source.organization.id, name, f"Team {name.title()}", team.slug),
-    )
+def _membership_finder(source: Source, team: Team) -> Callable[[str | None], Membership]:
+    """Gives the membership in a team by the role there: the same object for all who have that role."""
+    connection_id = source.account.connection_id
+    group = Group(connection_id, team.id, team.slug, team.name or team.slug)
+
+    @cache
+    def find(role: str | None) -> Membership:
+        name = role or _LEAST_ROLE
+        return Membership(group, find_role(connection_id, name, f"Team {name.title()}", team.slug))
+
+    return find
 
 
 def _memberships_of(source: Source, detail: MemberDetail, teams: Sequence[Team]) -> list[Membership]:
     roles = {row.team_slug: row.role for row in detail.team_roles or ()}
     mine = {*(detail.teams or ()), *roles}
-    return [_build_membership(source, team, roles.get(team.slug)) for team in teams if team.slug in mine]
+    return [_membership_finder(source, team)(roles.get(team.slug)) for team in teams if team.slug in mine]

@@ -143,12 +143,13 @@ async def _walk_one(source: PageSource, connection_id: str, start: Position | No
     page_cursor, offset = (start.page_cursor, start.offset) if start else (None, 0)
     while True:
         page = await source(connection_id, page_cursor)
-        for index, user in enumerate(page.users[offset:], offset + 1):
-            if len(found.users) == count:
-                found.has_next = True
-                return
-            found.users.append(user)
-            found.positions.append(_gap(connection_id, page, index))
+        users = page.users[offset : offset + count - len(found.users)]
+        found.users += users
+        end = offset + len(users)
+        found.positions += [_gap(connection_id, page, index) for index in range(offset + 1, end + 1)]
+        if end < len(page.users):
+            found.has_next = True
+            return
         if page.next_cursor is None:
             return
         if len(found.users) == count:

@@ -2,12 +2,15 @@
 
 import enum
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 import msgspec
 
 from service.ids import build_inner_id, build_user_id
 from service.sentry.payloads import Member, decode
+
+_MOST_ROLES = 4096
 
 
 class UserStatus(enum.StrEnum):
@@ -17,6 +20,15 @@ class UserStatus(enum.StrEnum):
     INVITED = "invited"
     EXPIRED = "expired"
     RESTRICTED = "restricted"
+
+
+# Looking a member up in its class takes longer than all else that tells somebody's status.
+_ACTIVE, _INVITED, _EXPIRED, _RESTRICTED = (
+    UserStatus.ACTIVE,
+    UserStatus.INVITED,
+    UserStatus.EXPIRED,
+    UserStatus.RESTRICTED,
+)
 
 
 class Organization(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +54,7 @@ class Email(msgspec.Struct, frozen=True, gc=False):
     type: str | None = None
 
 
-class Role(msgspec.Struct, frozen=True, gc=False):
+class Role(msgspec.Struct, frozen=True, dict=True):
     """An organization role, or a role in a team.
 
     ``external_id`` is Sentry's id of it; ``group`` is the slug of the team that gives it, or that it is in, and None
@@ -54,7 +66,7 @@ class Role(msgspec.Struct, frozen=True, gc=False):
     name: str
     group: str | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The global id."""
         return "_".join(
@@ -67,7 +79,13 @@ class Role(msgspec.Struct, frozen=True, gc=False):
         return self.organization_id
 
 
-class Group(msgspec.Struct, frozen=True, gc=False):
+@lru_cache(_MOST_ROLES)
+def find_role(connection_id: str, external_id: str, name: str | None, group: str | None = None) -> Role:
+    """A role of a connection's organization, the same object each time: a few roles are those of all its users."""
+    return Role(build_inner_id("org", connection_id), external_id, name or external_id.title(), group)
+
+
+class Group(msgspec.Struct, frozen=True, dict=True):
     """A Sentry team; ``external_id`` is Sentry's id of it."""
 
     connection_id: str
@@ -75,7 +93,7 @@ class Group(msgspec.Struct, frozen=True, gc=False):
     slug: str
     name: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The global id."""
         return build_inner_id("grp", self.connection_id, self.external_id)
@@ -171,15 +189,16 @@ class User(msgspec.Struct, frozen=True, gc=False):
     def status(self) -> UserStatus:
         """Where the person stands: joined and usable, restricted by the plan's member limit, invited, or expired."""
         if self.member.pending:
-            return UserStatus.EXPIRED if self.member.expired else UserStatus.INVITED
-        return UserStatus.RESTRICTED if (self.member.flags or {}).get("member-limit:restricted") else UserStatus.ACTIVE
+            return _EXPIRED if self.member.expired else _INVITED
+        flags = self.member.flags
+        return _RESTRICTED if flags and flags.restricted else _ACTIVE
 
     @property
     def is_email_verified(self) -> bool | None:
         """Whether the primary address is verified; None where Sentry does not say."""
-        primary = (self.email or "").casefold()
+        primary = self.member.email or ""
         for row in (self.member.user.emails if self.member.user else None) or ():
-            if row.email.casefold() == primary:
+            if row.email == primary or row.email.casefold() == primary.casefold():
                 return row.is_verified
         return None
 
@@ -196,12 +215,11 @@ class User(msgspec.Struct, frozen=True, gc=False):
     @property
     def roles(self) -> list[Role]:
         """The member's own organization role, then those that teams give (older servers)."""
-        found = []
-        if own := self.organization_role:
-            found.append(Role(self.organization.id, own, self.member.role_name or own.title()))
-        for given in self.member.group_org_roles or ():
-            label = given.role.name or given.role.id.title()
-            found.append(Role(self.organization.id, given.role.id, label, given.team_slug))
+        own = self.organization_role
+        found = [find_role(self.connection_id, own, self.member.role_name)] if own else []
+        given = self.member.group_org_roles
+        if given:
+            found += [find_role(self.connection_id, each.role.id, each.role.name, each.team_slug) for each in given]
         return found
 
     @property

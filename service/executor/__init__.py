@@ -5,6 +5,7 @@ the service around it. Plugged in as a schema's ``execution_context_class``; see
 """
 
 from service.executor.batch import BATCH, batched
+from service.executor.classes import backed_by
 from service.executor.context import create_executor
 
-__all__ = ["BATCH", "batched", "create_executor"]
+__all__ = ["BATCH", "backed_by", "batched", "create_executor"]

@@ -4,7 +4,7 @@ graphql-core asks each value; here each class is asked once. Classes that could 
 the next are not remembered, and their values take the long way.
 """
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from types import CoroutineType, GeneratorType, WrapperDescriptorType
 from typing import Any, Final
 
@@ -47,6 +47,33 @@ def is_plain(class_: type) -> bool:
     )
 
 
+def backed_by(*classes: type) -> Callable[[Any, Any], bool]:
+    """An ``is_type_of`` for a Strawberry type whose objects are of other classes: instances of these, and no others.
+
+    @strawberry.type
+    class User(Node):
+        is_type_of = backed_by(UserRow)
+    """
+
+    def is_type_of(value: Any, _info: Any) -> bool:
+        return isinstance(value, classes)
+
+    is_type_of.classes = classes  # type: ignore[attr-defined]
+    return is_type_of
+
+
+def find_backing(type_: GraphQLObjectType) -> tuple[type, ...]:
+    """The classes that the type was declared to be backed by."""
+    classes: tuple[type, ...] = getattr(type_.is_type_of, "classes", ())
+    return classes
+
+
+def find_classes(type_: GraphQLObjectType) -> set[type]:
+    """Classes whose instances, unless cast, pass the type's ``is_type_of`` for sure."""
+    own = find_own_class(type_)
+    return {class_ for class_ in (own, *find_backing(type_)) if class_ is not None and is_plain(class_)}
+
+
 def find_own_class(type_: GraphQLObjectType) -> type | None:
     """The class whose instances, unless cast, pass the type's ``is_type_of``; None where only calling it can tell."""
     definition = type_.extensions.get("strawberry-definition")
@@ -68,9 +95,17 @@ def find_member_classes(schema: GraphQLSchema, type_: GraphQLAbstractType) -> di
     if getattr(type_.resolve_type, "__qualname__", "") not in {_RESOLVE_UNION, _RESOLVE_INTERFACE}:
         return {}
     origin: Any = getattr(type_.extensions.get("strawberry-definition"), "origin", object)
-    members = ((find_own_class(member), member) for member in schema.get_possible_types(type_))
-    return {
+    members = schema.get_possible_types(type_)
+    own = {member.name: find_own_class(member) for member in members}
+    found = {
         class_: member
-        for class_, member in members
-        if class_ is not None and (not isinstance(origin, type) or issubclass(class_, origin))
+        for member in members
+        if (class_ := own[member.name]) is not None and (not isinstance(origin, type) or issubclass(class_, origin))
     }
+    # Objects of other classes are of the first type whose ``is_type_of`` takes them: all must be known to tell.
+    if all(member.is_type_of is None or own[member.name] or find_backing(member) for member in members):
+        for class_ in (each for member in members for each in find_backing(member)):
+            if is_plain(class_) and not hasattr(class_, "__strawberry_definition__"):
+                takers = (member for member in members if issubclass(class_, find_backing(member)))
+                found[class_] = next(takers)
+    return found

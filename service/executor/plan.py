@@ -23,7 +23,7 @@ from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet, 
 from graphql.execution.values import VariableValues
 
 from service.executor.batch import BatchResolver, find_batch
-from service.executor.classes import PlainClasses, find_member_classes, find_own_class
+from service.executor.classes import PlainClasses, find_classes, find_member_classes
 from service.executor.codegen import Unit
 from service.executor.places import Field, Item, Place, Root, is_immutable
 from service.executor.strawberry_fields import Resolve, find_attribute, find_resolver
@@ -159,8 +159,7 @@ class Plan:
         return self._object(type_, place, eagerly=self._budget > 0)
 
     def _object(self, type_: GraphQLObjectType, place: Place, *, eagerly: bool) -> Object:
-        own = find_own_class(type_)
-        known = self._facts.plain if type_.is_type_of is None else {own} if own is not None else set[type]()
+        known = self._facts.plain if type_.is_type_of is None else find_classes(type_)
         value = Object(type_, place, known, self)
         if eagerly:
             # Both are met again by each object here: the one is told of, the other may not be with less around it.

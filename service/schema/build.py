@@ -1,5 +1,6 @@
 """The schema object that is served, and the SDL that a gateway composes."""
 
+from datetime import datetime
 from functools import cache
 from typing import Final
 
@@ -15,7 +16,7 @@ from service.schema.fast_fields import install_attribute_resolvers
 from service.schema.federation import Subgraph
 from service.schema.mutation import Mutation
 from service.schema.query import Query, RelayQuery
-from service.schema.scalars import JSON, JSON_SCALAR
+from service.schema.scalars import DATE_TIME_SCALAR, JSON, JSON_SCALAR
 from service.schema.subscription import Subscription, install_event_resolver
 
 # The newest version that all open-source composers accept.
@@ -60,7 +61,9 @@ def _build(query: type, *, suggestions: bool = True) -> Subgraph:
         mutation=Mutation,
         subscription=Subscription,
         types=EVENT_TYPES,
-        config=StrawberryConfig(scalar_map={JSON: JSON_SCALAR}, disable_field_suggestions=not suggestions),
+        config=StrawberryConfig(
+            scalar_map={JSON: JSON_SCALAR, datetime: DATE_TIME_SCALAR}, disable_field_suggestions=not suggestions
+        ),
         federation_version=FEDERATION_VERSION,
     )
     _drop_null_defaults(schema)

@@ -1,7 +1,7 @@
 """The ``Connection`` type (a linked Sentry account) and the list of them. Answers from ``ConnectionRecord``."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
@@ -10,6 +10,7 @@ from service.connections.models import ConnectionProblem, ConnectionRecord, Conn
 from service.connections.problems import explain
 from service.connections.removal import find_removal
 from service.errors import BadInput
+from service.executor import backed_by
 from service.ids import build_inner_id
 from service.schema import arguments as args
 from service.schema import relay
@@ -75,10 +76,7 @@ class Connection(relay.Node):
         description="When the credential expires; null if never. It is renewed before, where it can be."
     )
 
-    @classmethod
-    def is_type_of(cls, value: Any, _info: Any) -> bool:
-        """Whether a value found through ``Node`` is a connection."""
-        return isinstance(value, ConnectionRecord)
+    is_type_of = backed_by(ConnectionRecord)
 
     @strawberry.field(description="What to do about its problem; null where it has none.")
     def cure(record: strawberry.Parent[ConnectionRecord]) -> str | None:

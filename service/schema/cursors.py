@@ -1,8 +1,9 @@
-"""Cursors: opaque to callers, bound by an HMAC to the tenant and the list they came from, and good for a day.
+"""Cursors: opaque to callers, bound by a keyed hash to the tenant and the list they came from, and good for a day.
 
-A cursor is ``base64url(payload ‖ tag)``. The payload is msgpack of ``[version, expiry, position]``; the tag is the
-first 16 bytes of HMAC-SHA256 under a key used for nothing else, over the list's scope and the payload. The scope
-(tenant, list, arguments) is not stored in the cursor: whoever walks a list knows it.
+A cursor is ``base64url(payload ‖ tag)``. The payload is msgpack of ``[version, expiry, position]``; the tag is 16
+bytes of keyed BLAKE2b (RFC 7693, a quarter of HMAC-SHA256's time) under a key used for nothing else, over the list's
+scope, which always has 32 bytes, and the payload. The scope (tenant, list, arguments) is not stored in the cursor:
+whoever walks a list knows it.
 """
 
 import base64
@@ -21,6 +22,7 @@ _VERSION = 1
 _LIFETIME = 24 * 3600
 _TAG = 16
 _MAX_LENGTH = 2000
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 T = TypeVar("T")
 
@@ -29,7 +31,7 @@ class CursorCodec:
     """Seals positions into cursors and opens them again. ``clock`` gives epoch seconds."""
 
     def __init__(self, key: bytes, *, clock: Callable[[], float] = time.time) -> None:
-        self._key = key
+        self._keyed = hashlib.blake2b(key=key, digest_size=_TAG)
         self._clock = clock
         self._encoder = msgspec.msgpack.Encoder()
 
@@ -37,10 +39,21 @@ class CursorCodec:
         """The digest of what a list is: its tenant, name and arguments (anything that msgspec encodes)."""
         return hashlib.sha256(self._encoder.encode(parts)).digest()
 
+    def sealer(self, scope: bytes) -> Callable[[Any], str]:
+        """Gives the cursor of each position (anything that msgspec encodes) in the list that ``scope`` names."""
+        encode, expiry, tags = self._encoder.encode, int(self._clock()) + _LIFETIME, self._tags(scope)
+
+        def seal(position: Any) -> str:
+            payload = encode((_VERSION, expiry, position))
+            tag = tags.copy()
+            tag.update(payload)
+            return _spell(payload + tag.digest())
+
+        return seal
+
     def seal(self, scope: bytes, position: Any) -> str:
-        """The cursor of a position (anything that msgspec encodes) in the list that ``scope`` names."""
-        payload = self._encoder.encode([_VERSION, int(self._clock()) + _LIFETIME, position])
-        return base64.urlsafe_b64encode(payload + self._tag(scope, payload)).rstrip(b"=").decode()
+        """The cursor of one position."""
+        return self.sealer(scope)(position)
 
     def open(self, scope: bytes, cursor: str, position: type[T]) -> T:
         """The position in a cursor of the list that ``scope`` names.
@@ -55,14 +68,21 @@ class CursorCodec:
         except (binascii.Error, ValueError):
             raise InvalidCursor("The cursor is malformed.") from None
         payload, tag = sealed[:-_TAG], sealed[-_TAG:]
+        expected = self._tags(scope)
+        expected.update(payload)
         # One spelling a cursor: base64 ignores the spare bits of its last digit, so they must come back the same.
-        respelled = base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
-        if respelled != cursor or not hmac.compare_digest(tag, self._tag(scope, payload)):
+        if _spell(sealed) != cursor or not hmac.compare_digest(tag, expected.digest()):
             raise InvalidCursor("The cursor does not belong to this list.")
         version, expiry, raw = msgspec.msgpack.decode(payload, type=tuple[int, int, msgspec.Raw])
         if version != _VERSION or expiry < self._clock():
             raise InvalidCursor("The cursor has expired.")
         return msgspec.msgpack.decode(raw, type=position)
 
-    def _tag(self, scope: bytes, payload: bytes) -> bytes:
-        return hmac.digest(self._key, scope + payload, "sha256")[:_TAG]
+    def _tags(self, scope: bytes) -> "hashlib.blake2b":
+        tags = self._keyed.copy()  # what is the same for all cursors, and all of a list, is hashed once
+        tags.update(scope)
+        return tags
+
+
+def _spell(sealed: bytes) -> str:
+    return binascii.b2a_base64(sealed).translate(_URL_SAFE, b"=\n").decode()

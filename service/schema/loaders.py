@@ -18,6 +18,7 @@ from service.directory.members import Source
 from service.directory.user import Membership, Organization, User
 from service.errors import ServiceError
 from service.events.models import AttemptRecord, EventRecord
+from service.schema.many import ManyLoader
 from service.sentry.account import Account
 from service.sentry.payloads import decode
 from service.tasks import together
@@ -106,14 +107,13 @@ class Lookups:
         """Users by primary address."""
         return _in_order(await self.load_users_by_email(keys), keys)
 
-    async def memberships(self, keys: list[UserKey]) -> list[list[Membership]]:
+    async def memberships(self, keys: Sequence[UserKey]) -> Found[list[Membership]]:
         """The memberships of each user."""
-        found = await self._per_connection(keys, self._services.groups.memberships)
-        return [found.get(key, []) for key in keys]  # type: ignore[misc]  # an exception is that key's error
+        return await self._per_connection(keys, self._services.groups.memberships)
 
-    async def member_details(self, keys: list[UserKey]) -> list[msgspec.Raw | None]:
+    async def member_details(self, keys: Sequence[UserKey]) -> Found[msgspec.Raw]:
         """What Sentry says of each member alone."""
-        return _in_order(await self._per_connection(keys, self._details), keys)
+        return await self._per_connection(keys, self._details)
 
     async def _details(self, source: Source, member_ids: Sequence[str]) -> dict[str, msgspec.Raw | ServiceError]:
         async def load_one(member_id: str) -> msgspec.Raw | ServiceError:
@@ -202,14 +202,14 @@ class Loaders:
         return DataLoader(self._lookups.users_by_email)
 
     @cached_property
-    def memberships(self) -> DataLoader[UserKey, list[Membership]]:
+    def memberships(self) -> ManyLoader[UserKey, list[Membership]]:
         """By the user's key."""
-        return DataLoader(self._lookups.memberships)
+        return ManyLoader(self._lookups.memberships)
 
     @cached_property
-    def member_detail(self) -> DataLoader[UserKey, msgspec.Raw | None]:
+    def member_details(self) -> ManyLoader[UserKey, msgspec.Raw]:
         """By the user's key."""
-        return DataLoader(self._lookups.member_details)
+        return ManyLoader(self._lookups.member_details)
 
 
 def _in_order(found: Found[V], keys: Sequence[UserKey]) -> list[V | None]:

@@ -1,8 +1,12 @@
 """Scalars of the graph."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, NewType
 
+import msgspec
 import strawberry
+from strawberry.schema.types.base_scalars import DateTimeDefinition
 
 JSON = NewType("JSON", object)
 """Any JSON value. Sentry's own payloads travel as :class:`msgspec.Raw`: bytes that are spliced into the response."""
@@ -19,3 +23,14 @@ JSON_SCALAR = strawberry.scalar(
     serialize=_identity,
     parse_value=_identity,
 )
+
+
+def _write_moment(value: Any) -> Any:
+    if value.__class__ is datetime and value.tzinfo is UTC:
+        # The same text, in a fifth of the time.
+        return f"{msgspec.to_builtins(value)[:-1]}+00:00"
+    return value.isoformat()
+
+
+DATE_TIME_SCALAR = replace(DateTimeDefinition, serialize=_write_moment)
+"""Strawberry's own, written faster where it is UTC, as nearly all are."""

@@ -1,19 +1,20 @@
 """The ``User`` type and lists of it. Its plain fields answer from :class:`service.directory.user.User`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import strawberry
 
 from service.directory import user as directory
-from service.directory.listing import Slice, Window
-from service.directory.query import UserFilter
+from service.directory.listing import Position, Slice, Window
+from service.directory.query import Place, UserFilter
 from service.directory.user import UserStatus
 from service.errors import ServiceError
+from service.executor import backed_by, batched
 from service.schema import relay
 from service.schema.context import Info
-from service.schema.cursors import CursorCodec
 from service.schema.inputs import UserFilterInput, UserOrderInput
 from service.schema.lookahead import selects
 from service.schema.scalars import JSON
@@ -80,6 +81,30 @@ class SentryOrganization:
     name: str = strawberry.field(description="The name.")
 
 
+async def _load_memberships(users: Sequence[directory.User], info: Info) -> list[Any]:
+    return await info.context.loaders.memberships.load_many([(user.connection_id, user.member.id) for user in users])
+
+
+async def _load_groups(users: Sequence[directory.User], info: Info) -> list[Any]:
+    found = await _load_memberships(users, info)
+    return [mine if isinstance(mine, Exception) else [each.group for each in mine or ()] for mine in found]
+
+
+async def _load_group_roles(users: Sequence[directory.User], info: Info) -> list[Any]:
+    found = await _load_memberships(users, info)
+    return [mine if isinstance(mine, Exception) else [each.role for each in mine or ()] for mine in found]
+
+
+async def _load_details(users: Sequence[directory.User], info: Info) -> list[Any]:
+    return await info.context.loaders.member_details.load_many([(user.connection_id, user.member.id) for user in users])
+
+
+async def _load_connections(users: Sequence[directory.User], info: Info) -> list[Any]:
+    ids = list(dict.fromkeys(user.connection_id for user in users))
+    found = dict(zip(ids, await info.context.loaders.connection.load_many(ids), strict=True))
+    return [found[user.connection_id] for user in users]
+
+
 @strawberry.federation.type(
     keys=["id", "connectionId email"],
     description="A person in a connection's Sentry organization: joined, invited, expired or restricted members. "
@@ -126,45 +151,28 @@ class User(relay.Node):
     last_active_at: datetime | None = strawberry.field(description="When the person last used Sentry.")
     remote_data: JSON = strawberry.field(description="Sentry's payload of the member, untouched.")
 
-    @classmethod
-    def is_type_of(cls, value: Any, _info: Any) -> bool:
-        """Whether a value found through ``Node`` is a user."""
-        return isinstance(value, directory.User)
+    is_type_of = backed_by(directory.User)
 
-    @strawberry.field(
+    groups: list[UserGroup] | None = batched(
+        _load_groups,
         description="The groups that the person belongs to. Sentry's list of members does not hold them: they cost one "
         "call for the teams and one for each team, or one for each user where that is fewer; remembered for seconds.",
         directives=[relay.cost(2)],
     )
-    async def groups(user: strawberry.Parent[directory.User], info: Info) -> list[UserGroup] | None:
-        """The person's groups."""
-        memberships = await info.context.loaders.memberships.load((user.connection_id, user.member.id))
-        return [membership.group for membership in memberships]  # type: ignore[misc]  # backs the type
-
-    @strawberry.field(
+    group_roles: list[UserRole] | None = batched(
+        _load_group_roles,
         description="The roles that the person has in groups. They cost what `groups` costs.",
         directives=[relay.cost(2)],
     )
-    async def group_roles(user: strawberry.Parent[directory.User], info: Info) -> list[UserRole] | None:
-        """The person's roles in groups."""
-        memberships = await info.context.loaders.memberships.load((user.connection_id, user.member.id))
-        return [membership.role for membership in memberships]  # type: ignore[misc]  # backs the type
-
-    @strawberry.field(
+    remote_detail: JSON | None = batched(
+        _load_details,
         description="Sentry's payload of the member's own page, which adds teams and roles, "
         "but for the link of an invitation. One call for each user.",
         directives=[relay.cost(5)],
     )
-    async def remote_detail(user: strawberry.Parent[directory.User], info: Info) -> JSON | None:
-        """The member's details."""
-        return JSON(await info.context.loaders.member_detail.load((user.connection_id, user.member.id)))
-
-    @strawberry.field(description="The connection that the user is seen by.")
-    async def connection(
-        user: strawberry.Parent[directory.User], info: Info
-    ) -> Annotated["Connection", strawberry.lazy("service.schema.connection")] | None:
-        """The connection."""
-        return await info.context.loaders.connection.load(user.connection_id)  # type: ignore[return-value]  # backs the type
+    connection: Annotated["Connection", strawberry.lazy("service.schema.connection")] | None = batched(
+        _load_connections, description="The connection that the user is seen by."
+    )
 
 
 @strawberry.type(description="A user in a list.")
@@ -175,19 +183,16 @@ class UserEdge:
     cursor: str = strawberry.field(description="The user's place in the list: pass it as `after` or `before`.")
 
 
-class _Edge:
+class _Edge(msgspec.Struct, gc=False):
     """Backs :class:`UserEdge`; its cursor is sealed only when asked for."""
 
-    __slots__ = ("_index", "_page", "node")
-
-    def __init__(self, page: "UserConnection", index: int, node: directory.User) -> None:
-        self._page = page
-        self._index = index
-        self.node = node
+    node: directory.User
+    position: Position | Place
+    seal: Callable[[Position | Place], str]
 
     @property
     def cursor(self) -> str:
-        return self._page.cursor(self._index)
+        return self.seal(self.position)
 
 
 @strawberry.type(description="A connection whose users are missing from a list, and why.")
@@ -206,19 +211,16 @@ class ConnectionFailure:
 class UserConnection:
     """A page of users."""
 
-    def __init__(self, found: Slice, scope: bytes, codec: CursorCodec) -> None:
+    def __init__(self, found: Slice, seal: Callable[[Position | Place], str]) -> None:
         self.slice = found
-        self._scope = scope
-        self._codec = codec
-
-    def cursor(self, index: int) -> str:
-        """The cursor of the page's user at ``index``."""
-        return self._codec.seal(self._scope, self.slice.positions[index])
+        self.seal = seal
 
     @strawberry.field(description="The users of this page, with their cursors.")
     def edges(self) -> list[UserEdge]:
         """The users with their cursors."""
-        return [_Edge(self, index, user) for index, user in enumerate(self.slice.users)]  # type: ignore[misc]  # backs the type
+        seal = self.seal
+        pairs = zip(self.slice.users, self.slice.positions, strict=True)
+        return [_Edge(user, position, seal) for user, position in pairs]  # type: ignore[misc]  # backs the type
 
     @strawberry.field(description="The users of this page.")
     def nodes(self) -> list[User]:
@@ -265,11 +267,11 @@ class _PageInfo:
 
     @property
     def start_cursor(self) -> str | None:
-        return self._page.cursor(0) if self._page.slice.users else None
+        return self._page.seal(self._page.slice.positions[0]) if self._page.slice.users else None
 
     @property
     def end_cursor(self) -> str | None:
-        return self._page.cursor(-1) if self._page.slice.users else None
+        return self._page.seal(self._page.slice.positions[-1]) if self._page.slice.users else None
 
 
 async def resolve_users(
@@ -293,4 +295,4 @@ async def resolve_users(
         wants_groups=selects(info._raw_info, *_GROUPS),  # noqa: SLF001 - graphql-core's own, which is unconverted
     )
     scope = listing.scope(named)
-    return UserConnection(await listing.slice(window, scope), scope, info.context.services.cursors)
+    return UserConnection(await listing.slice(window, scope), info.context.services.cursors.sealer(scope))

@@ -3,7 +3,6 @@
 Shapes hold for Sentry 23.7 and later; field names are Sentry's, in our spelling.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, TypeVar
@@ -62,10 +61,16 @@ class TeamRole(Payload, frozen=True):
     role: str | None = None
 
 
+class MemberFlags(Payload, frozen=True):
+    """What else Sentry says of a member; ``restricted`` means by the plan's limit of members."""
+
+    restricted: bool = msgspec.field(default=False, name="member-limit:restricted")
+
+
 class Member(Payload, frozen=True):
     """A row of ``organizations/{}/members/`` or ``teams/{}/{}/members/``; ``id`` is the member id.
 
-    An invite has no ``user``. ``flags`` has keys such as ``member-limit:restricted``.
+    An invite has no ``user``.
     """
 
     id: str
@@ -77,9 +82,15 @@ class Member(Payload, frozen=True):
     role_name: str | None = None
     pending: bool = False
     expired: bool = False
-    flags: Mapping[str, bool] | None = None
+    flags: MemberFlags | None = None
     date_created: Instant | None = None
     group_org_roles: list[GroupRole] | None = None
+
+
+class TeamMember(Payload, frozen=True):
+    """What tells from a row of ``teams/{}/{}/members/`` who is in a team; None is the team's least role."""
+
+    id: str
     team_role: str | None = None
 
 

@@ -17,6 +17,7 @@ from service.sentry.payloads import (
     Region,
     Regions,
     Team,
+    TeamMember,
     decode,
 )
 
@@ -104,12 +105,21 @@ async def fetch_members(
     ``query`` is in Sentry's search syntax (``email:a email:b``, ``id:1``, ``role:owner``, free text).
     """
     path = (
-        ApiPath.of("organizations", account.organization, "members")
-        if team is None
-        else ApiPath.of("teams", account.organization, team, "members")
+        ApiPath.of("organizations", account.organization, "members") if team is None else _team_members(account, team)
     )
     search = [("query", query)] if query is not None else []
     return await fetch_page(client, account, Member, path, search, cursor=cursor)
+
+
+async def fetch_team_members(
+    client: SentryClient, account: Account, team: str, *, cursor: str | None = None
+) -> Page[TeamMember]:
+    """A page of one team's members (by slug): only who they are, and their roles in it."""
+    return await fetch_page(client, account, TeamMember, _team_members(account, team), cursor=cursor)
+
+
+def _team_members(account: Account, team: str) -> ApiPath:
+    return ApiPath.of("teams", account.organization, team, "members")
 
 
 async def fetch_member_detail(client: SentryClient, account: Account, member_id: str) -> tuple[MemberDetail, bytes]:

@@ -79,7 +79,7 @@ READS: Reads = {
 async def test_an_empty_list_counts_only_with_a_scope_for_it(client: SentryClient, read: str, level: str | None):
     kind = "team" if read in {"groups", "memberships"} else "member"
     members = MemberReader(client)
-    groups = GroupReader(client, members, remember_seconds=60)
+    groups = GroupReader(client, remember_seconds=60)
     scopes = ["org:read", "event:read", *([f"{kind}:{level}"] if level else [])]
     if level is not None:
         await READS[read](members, groups, source(*scopes))  # type: ignore[misc]  # each is a coroutine
@@ -94,7 +94,7 @@ async def test_what_is_listed_is_listed_whatever_the_scopes_are(client: SentryCl
     upstream.lists["teams"] = [{"id": "1", "slug": "core", "memberCount": 0}]
     upstream.lists["members"] = [{"id": "7", "email": "a@acme.example"}]
     members = MemberReader(client)
-    groups = GroupReader(client, members, remember_seconds=60)
+    groups = GroupReader(client, remember_seconds=60)
     assert [team.slug for team in await groups.teams(source("org:read"))] == ["core"]
     assert len((await members.page(source("org:read"), None)).users) == 1
 
@@ -104,7 +104,7 @@ async def test_the_empty_end_of_a_list_is_its_end(client: SentryClient):
 
 
 async def test_a_refused_list_is_not_remembered_as_empty(client: SentryClient, upstream: Answering):
-    groups = GroupReader(client, MemberReader(client), remember_seconds=60)
+    groups = GroupReader(client, remember_seconds=60)
     for _ in range(2):
         with pytest.raises(MissingScope):
             await groups.teams(source("org:read"))
@@ -113,7 +113,7 @@ async def test_a_refused_list_is_not_remembered_as_empty(client: SentryClient, u
 
 async def test_a_team_that_says_it_has_members_and_lists_none_is_refused(client: SentryClient, upstream: Answering):
     upstream.lists["teams"] = [{"id": "1", "slug": "core", "memberCount": 3}]
-    groups = GroupReader(client, MemberReader(client), remember_seconds=60)
+    groups = GroupReader(client, remember_seconds=60)
     with pytest.raises(MissingScope):
         await groups.memberships(source("org:read", "member:read"), [str(number) for number in range(9)])
     assert await groups.memberships(source("org:read", "team:read"), [str(number) for number in range(9)]) == {}

@@ -15,6 +15,7 @@ from service.sentry.payloads import (
     Member,
     MemberDetail,
     MemberEmail,
+    MemberFlags,
     MemberUser,
     Organization,
     Regions,
@@ -62,7 +63,7 @@ def dump(payload: Any) -> bytes:
 def test_a_member_of_the_latest_version() -> None:
     member = decode(dump(JOINED | {"orgRole": "owner"}), Member)
     assert (member.id, member.org_role, member.role, member.group_org_roles) == ("7", "owner", None, None)
-    assert member.flags == {"sso:linked": True, "member-limit:restricted": False}
+    assert member.flags == MemberFlags(restricted=False)
     assert member.user == MemberUser(
         id="3",
         username="ada",
