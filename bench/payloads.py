@@ -1,6 +1,7 @@
 """What the static upstream answers: made-up rows in the shapes of Sentry's API."""
 
 import json
+from typing import Any
 
 MEMBERS = 100
 TEAMS = 20
@@ -8,7 +9,7 @@ TEAMS_OF_A_MEMBER = 3
 _ROLES = ("member", "member", "member", "admin", "member", "manager", "member", "billing")
 
 
-def member(number: int) -> dict:
+def member(number: int) -> dict[str, Any]:
     """A row of the members list, without teams. Every tenth is an invitation, every seventh has no name of its own."""
     email, role, is_invited = f"person{number}@bench.example", _ROLES[number % len(_ROLES)], number % 10 == 0
     name = email if is_invited or number % 7 == 0 else f"Person {number}"
@@ -36,7 +37,7 @@ def member(number: int) -> dict:
     }
 
 
-def _account(number: int, email: str, name: str) -> dict:
+def _account(number: int, email: str, name: str) -> dict[str, Any]:
     return {
         "id": str(9000 + number),
         "name": name,
@@ -68,7 +69,7 @@ def members_of(team: int) -> list[int]:
     return [number for number in range(1, MEMBERS + 1) if team in teams_of(number)]
 
 
-def team(number: int) -> dict:
+def team(number: int) -> dict[str, Any]:
     """A row of the list of teams, without projects."""
     return {
         "id": str(500 + number),
@@ -87,7 +88,7 @@ def team(number: int) -> dict:
     }
 
 
-def team_member(team: int, number: int) -> dict:
+def team_member(team: int, number: int) -> dict[str, Any]:
     """A row of a team's members."""
     return member(number) | {"teamRole": "admin" if number % 9 == 0 else None, "teamSlug": f"team-{team}"}
 
@@ -96,7 +97,7 @@ def _scopes() -> list[str]:
     return [f"{area}:{right}" for area in ("org", "team", "project", "event", "member") for right in ("read", "write")]
 
 
-def role(name: str) -> dict:
+def role(name: str) -> dict[str, Any]:
     """A role as a member's details list it."""
     return {
         "id": name,
@@ -112,7 +113,7 @@ def role(name: str) -> dict:
     }
 
 
-def detail(number: int) -> dict:
+def detail(number: int) -> dict[str, Any]:
     """A member's own page. Of an invitation, ``user`` is empty here."""
     row = member(number)
     slugs = [f"team-{each}" for each in teams_of(number)]
@@ -129,7 +130,7 @@ def detail(number: int) -> dict:
     }
 
 
-def issue(number: int) -> dict:
+def issue(number: int) -> dict[str, Any]:
     """A row of the issues list, with its day of counts."""
     return {
         "id": str(number),
@@ -164,7 +165,7 @@ def issue(number: int) -> dict:
     }
 
 
-def issue_hook(number: int) -> dict:
+def issue_hook(number: int) -> dict[str, Any]:
     """The webhook of an issue that was resolved; another one for each number."""
     shown = issue(number)
     for name in ("permalink", "stats", "seenBy"):
@@ -177,7 +178,7 @@ def issue_hook(number: int) -> dict:
     }
 
 
-def organization(slug: str, url: str) -> dict:
+def organization(slug: str, url: str) -> dict[str, Any]:
     """An organization that is linked."""
     return {
         "id": str(1 + int.from_bytes(slug.encode()[-6:])),

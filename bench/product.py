@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def running(
 
 def cpu_seconds(process: psutil.Process) -> float:
     """CPU time of a process so far, of all its threads, in the kernel too; to the nanosecond on Linux."""
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         return time.clock_gettime(~process.pid << 3 | 2)  # what clock_getcpuclockid(3) gives
     times = process.cpu_times()
     return times.user + times.system

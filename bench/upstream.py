@@ -6,7 +6,7 @@ one for ``/dead`` requests are taken and none is answered.
 
 import asyncio
 import sys
-from typing import cast
+from typing import Any, cast
 
 import uvloop
 
@@ -40,7 +40,7 @@ def _answer(value: object, page: int = 0, pages: int = 1) -> bytes:
     return _HEAD % (page - 1, before, page - 1, page + 1, after, page + 1, len(body)) + body
 
 
-def _members(first: int, last: int) -> list[dict]:
+def _members(first: int, last: int) -> list[dict[str, Any]]:
     return [payloads.member(number) for number in range(first, last + 1)]
 
 
