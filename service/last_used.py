@@ -7,6 +7,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import bindparam, or_, update
 from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from service.columns import now
 from service.db import Database
@@ -59,6 +60,8 @@ class LastUsed:
         )
         # In order of their ids, so that replicas that write the same rows do not lock each other out.
         values = [{"row_id": row_id, "used_at": used_at} for row_id, used_at in sorted(rows.items())]
-        async with self._database.session() as session:
+
+        async def work(session: AsyncSession) -> None:
             await (await session.connection()).execute(statement, values)
-            await session.commit()
+
+        await self._database.run_transaction(work)
