@@ -20,7 +20,7 @@ from bench.upstream import CLIENTS
 from bench.workloads import Workload
 
 _SLICE_SECONDS = 0.15  # of CPU
-_LEAST_REQUESTS = 2 * CLIENTS
+_LEAST_REQUESTS = CLIENTS
 _SETTLE_SECONDS = 0.01
 _CURSORS = {"cursor", "startCursor", "endCursor"}
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)\Z")
