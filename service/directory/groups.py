@@ -5,17 +5,17 @@ remember the result for seconds, or ask for the details of just these members. B
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 
 from cachetools import TTLCache
 
 from service.connections.credentials import refuse_empty
-from service.directory.members import Source, naming_scope
+from service.directory.members import Source, naming_scope, walk_pages
 from service.directory.user import Group, Membership, find_role
 from service.sentry.client import SentryClient
-from service.sentry.payloads import MemberDetail, Team
-from service.sentry.reads import PAGE_SIZE, fetch_member_detail, fetch_team_members, fetch_teams
+from service.sentry.payloads import MemberDetail, Team, TeamMember
+from service.sentry.reads import PAGE_SIZE, Page, fetch_member_detail, fetch_team_members, fetch_teams
 from service.tasks import Coalescer, together
 
 _MOST_REMEMBERED = 1000  # connections
@@ -81,15 +81,13 @@ class GroupReader:
     async def _walk_team(self, source: Source, team: Team) -> list[tuple[str, Membership]]:
         find = _membership_finder(source, team)
         found: list[tuple[str, Membership]] = []
-        cursor: str | None = None
-        while True:
-            with naming_scope("team:read"):
-                page = await fetch_team_members(self._client, source.account, team.slug, cursor=cursor)
-            if not page.items and cursor is None:
-                refuse_empty("groups", source.scopes)
+
+        def fetch(cursor: str | None) -> Awaitable[Page[TeamMember]]:
+            return fetch_team_members(self._client, source.account, team.slug, cursor=cursor)
+
+        async for page in walk_pages(source, fetch, "groups"):
             found += [(row.id, find(row.team_role)) for row in page.items]
-            if (cursor := page.next_cursor) is None:
-                return found
+        return found
 
 
 def _key(source: Source) -> tuple[str, str]:

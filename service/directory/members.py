@@ -1,8 +1,9 @@
 """Reading a connection's members from Sentry as users: pages, and look-ups by key in as few calls as can be."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from service.connections.credentials import refuse_empty
 from service.directory.listing import UserPage
@@ -17,6 +18,13 @@ from service.tasks import together
 
 _LONGEST_ADDRESS = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 _MOST_QUERY = 6000  # characters of a look-up's query: the whole request line stays under the usual 8 KiB
+
+T = TypeVar("T")
+Feature = Literal["users", "groups"]
+Fetch = Callable[[str | None], Awaitable[Page[T]]]
+"""Fetches the page at one of Sentry's cursors; at None the first."""
+
+_SCOPES: dict[Feature, str] = {"users": "member:read", "groups": "team:read"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +44,19 @@ class MemberReader:
 
     async def page(self, source: Source, page_cursor: str | None, *, search: str | None = None) -> UserPage:
         """One page of a connection's users, in Sentry's order. Raises UpstreamError."""
-        with naming_scope("member:read"):
-            page = await fetch_members(self._client, source.account, query=search, cursor=page_cursor)
-        if not page.items and page_cursor is None:
-            refuse_empty("users", source.scopes)
-        return _build_page(source, page)
+        fetch = self._fetcher(source, search)
+        return _build_page(source, await _read_page(source, fetch, "users", page_cursor))
 
     async def pages(
         self, source: Source, *, search: str | None = None, team: str | None = None
     ) -> AsyncIterator[UserPage]:
         """Every page of a connection's users, or of one team's. Raises UpstreamError."""
-        cursor: str | None = None
-        while True:
-            with naming_scope("member:read" if team is None else "team:read"):
-                page = await fetch_members(self._client, source.account, query=search, cursor=cursor, team=team)
-            if not page.items and cursor is None:
-                refuse_empty("users" if team is None else "groups", source.scopes)
+        fetch = self._fetcher(source, search, team)
+        async for page in walk_pages(source, fetch, "users" if team is None else "groups"):
             yield _build_page(source, page)
-            if (cursor := page.next_cursor) is None:
-                return
+
+    def _fetcher(self, source: Source, search: str | None, team: str | None = None) -> Fetch[Member]:
+        return lambda cursor: fetch_members(self._client, source.account, query=search, cursor=cursor, team=team)
 
     async def by_member_id(self, source: Source, member_ids: Sequence[str]) -> dict[str, User]:
         """The users with these member ids; who is gone is absent. One call per hundred ids."""
@@ -115,6 +117,24 @@ def naming_scope(scope: str) -> Iterator[None]:
     except MissingScope as error:
         error.missing_scopes = error.missing_scopes or [scope]
         raise
+
+
+async def walk_pages(source: Source, fetch: Fetch[T], feature: Feature) -> AsyncIterator[Page[T]]:
+    """Every page of a list, by what fetches the one at a cursor. Raises UpstreamError, and MissingScope for none."""
+    cursor: str | None = None
+    while True:
+        page = await _read_page(source, fetch, feature, cursor)
+        yield page
+        if (cursor := page.next_cursor) is None:
+            return
+
+
+async def _read_page(source: Source, fetch: Fetch[T], feature: Feature, cursor: str | None) -> Page[T]:
+    with naming_scope(_SCOPES[feature]):
+        page = await fetch(cursor)
+    if not page.items and cursor is None:
+        refuse_empty(feature, source.scopes)
+    return page
 
 
 def _chunks(tokens: Sequence[str]) -> Iterable[str]:
