@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, func, insert, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
@@ -127,16 +128,18 @@ async def append_events(session: AsyncSession, events: Sequence[NewEvent]) -> li
     """
     if not events:
         return []
-    places, clock = await _count(session, events)
+    connection = await session.connection()
+    places = await _count(connection, events)
+    clock = await read_clock(session)  # after the counting, which waits for others: times are in the order of positions
     hashes = [_hash(event) for event in events]
-    repeats = await _find_repeats(session, events, hashes, clock)
+    repeats = await _find_repeats(connection, events, hashes, clock)
     added = [
         AddedEvent(event.id, event.tenant_id, position, event.connection_id, sequence, repeat_of, clock)
         for event, (position, sequence), repeat_of in zip(events, places, repeats, strict=True)
     ]
-    deliveries = await _plan_deliveries(session, events, clock)
+    deliveries = await _plan_deliveries(connection, events, clock)
     rows = [_build_row(*each) for each in zip(events, added, hashes, strict=True)]
-    await (await session.connection()).execute(_INSERT, rows)
+    await connection.execute(_INSERT, rows)
     session.add_all(deliveries)
     for tenant_id in {event.tenant_id for event in events}:
         announce(session, events_topic(tenant_id))
@@ -161,11 +164,8 @@ def plan_delivery(
     )
 
 
-async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> tuple[list[tuple[int, int | None]], datetime]:
-    """Position and sequence of each, in order, and the time once nobody else counts: later positions are not older.
-
-    All take the rows in one order, or two could wait in a circle.
-    """
+async def _count(connection: AsyncConnection, events: Sequence[NewEvent]) -> list[tuple[int, int | None]]:
+    """Position and sequence of each, in order. All take the rows in one order, or two could wait in a circle."""
     wanted = Counter((event.tenant_id, "") for event in events)
     wanted.update((event.tenant_id, event.connection_id) for event in events if event.connection_id)
     counted = {
@@ -174,7 +174,7 @@ async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> tuple[lis
         for name, value in ((f"t{index}", tenant_id), (f"c{index}", connection_id), (f"n{index}", number))
     }
     rows = ", ".join(f"(:t{index}, :c{index}, :n{index})" for index in range(len(wanted)))
-    counts = await (await session.connection()).execute(text(_COUNT.format(rows=rows)), counted)
+    counts = await connection.execute(text(_COUNT.format(rows=rows)), counted)
     following: dict[tuple[str, str], int] = {
         (tenant, connection): last - wanted[tenant, connection] for tenant, connection, last in counts
     }
@@ -183,11 +183,10 @@ async def _count(session: AsyncSession, events: Sequence[NewEvent]) -> tuple[lis
         following[tenant_id, connection_id] += 1
         return following[tenant_id, connection_id]
 
-    places = [
+    return [
         (take(event.tenant_id, ""), take(event.tenant_id, event.connection_id) if event.connection_id else None)
         for event in events
     ]
-    return places, await read_clock(session)
 
 
 def _hash(event: NewEvent) -> bytes | None:
@@ -201,7 +200,7 @@ def _hash(event: NewEvent) -> bytes | None:
 
 
 async def _find_repeats(
-    session: AsyncSession, events: Sequence[NewEvent], hashes: Sequence[bytes | None], clock: datetime
+    connection: AsyncConnection, events: Sequence[NewEvent], hashes: Sequence[bytes | None], clock: datetime
 ) -> list[str | None]:
     """The event whose body each repeats, among those stored and those before it."""
     wanted = {
@@ -217,7 +216,7 @@ async def _find_repeats(
     }
     known = {
         (tenant_id, connection_id, found): id_
-        for tenant_id, connection_id, found, id_ in await (await session.connection()).execute(_OLDEST, named)
+        for tenant_id, connection_id, found, id_ in await connection.execute(_OLDEST, named)
     }
     repeats: list[str | None] = []
     for event, body_hash in zip(events, hashes, strict=True):
@@ -253,10 +252,12 @@ def _build_row(event: NewEvent, added: AddedEvent, body_hash: bytes | None) -> d
     }
 
 
-async def _plan_deliveries(session: AsyncSession, events: Sequence[NewEvent], clock: datetime) -> list[DeliveryRecord]:
+async def _plan_deliveries(
+    connection: AsyncConnection, events: Sequence[NewEvent], clock: datetime
+) -> list[DeliveryRecord]:
     tenants = {"tenants": list({event.tenant_id for event in events})}
     endpoints: dict[str, list[Row[Any]]] = defaultdict(list)
-    rows: Iterable[Row[Any]] = await (await session.connection()).execute(_ENDPOINTS, tenants)
+    rows: Iterable[Row[Any]] = await connection.execute(_ENDPOINTS, tenants)
     for endpoint in rows:
         endpoints[endpoint.tenant_id].append(endpoint)
     return [
