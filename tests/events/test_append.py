@@ -2,12 +2,14 @@
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+import sqlite3
+from contextlib import AsyncExitStack, closing
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import delete, text, update
+import sqlalchemy.event
+from sqlalchemy import Engine, delete, make_url, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -175,6 +177,32 @@ async def test_a_body_that_comes_again_is_marked_with_the_first(log: Database) -
 async def test_a_body_that_comes_twice_at_once_is_marked(log: Database) -> None:
     first, second = await append(log, hook(), hook())
     assert (first.repeat_of, second.repeat_of) == (None, first.id)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite_url"], indirect=True)
+async def test_bodies_are_looked_up_by_their_hashes(log: Database, database_url: str) -> None:
+    """And not among all events of the day, which took longer with each: what SQLite says about each statement."""
+    made: list[tuple[str, tuple[object, ...]]] = []
+
+    def note(_0: object, _1: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
+        made.append((statement, parameters))
+
+    sqlalchemy.event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await append(log, hook(b"1"), hook(b"2"), hook(b"3", "con_2"))
+    finally:
+        sqlalchemy.event.remove(Engine, "before_cursor_execute", note)
+    looked = [each for each in made if each[0].startswith("SELECT") and "body_hash" in each[0]]
+    assert looked
+    with closing(sqlite3.connect(make_url(database_url).database or "")) as connection:
+        steps = [
+            step
+            for statement, parameters in looked
+            for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    on_events = [step for step in steps if "events" in step]
+    assert on_events
+    assert all("body_hash=?" in step or "position=?" in step for step in on_events), steps
 
 
 async def test_only_a_connections_own_bodies_of_the_last_day_count(log: Database) -> None:
