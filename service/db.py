@@ -76,29 +76,17 @@ class Database:
         ``work`` may run several times, so it changes nothing but the database. After a commit whose answer was lost
         nothing is repeated: :class:`StorageOutcomeUnknown`.
         """
-        try:
-            return await self._run_once(work)
-        except StorageUnavailable as error:
-            failure: StorageUnavailable | None = error
-        # Only now, for most succeed at once: a retry leaves dozens of objects to the garbage collector.
         async for attempt in tenacity.AsyncRetrying(
             stop=_RETRIES, wait=_BACKOFF, retry=tenacity.retry_if_exception(_was_undone), reraise=True
         ):
             with attempt:
-                if failure:
-                    first, failure = failure, None
-                    raise first
-                result = await self._run_once(work)
-        return result
-
-    async def _run_once(self, work: Callable[[AsyncSession], Awaitable[Result]]) -> Result:
-        async with self._writing(), self.session() as session:
-            if self._path:
-                await (await session.connection()).exec_driver_sql("BEGIN IMMEDIATE")
-            result = await work(session)
-            await self._announcer.send(session)
-            await session.commit()
-            self._announcer.tell(session)
+                async with self._writing(), self.session() as session:
+                    if self._path:
+                        await (await session.connection()).exec_driver_sql("BEGIN IMMEDIATE")
+                    result = await work(session)
+                    await self._announcer.send(session)
+                    await session.commit()
+                    self._announcer.tell(session)
         return result
 
     @contextlib.asynccontextmanager
