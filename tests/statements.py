@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from service.db import Database
+
 _is_counted = ContextVar("is_counted", default=False)
 
 
@@ -26,3 +28,12 @@ def statements() -> Iterator[list[str]]:
     finally:
         _is_counted.reset(token)
         event.remove(Engine, "before_cursor_execute", note)
+
+
+async def explain(database: Database, statement: str) -> list[str]:
+    """The steps by which SQLite would carry out a statement that was sent to it."""
+    async with database.session() as session:
+        explained = await (await session.connection()).exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {statement}", tuple("x" for _ in range(statement.count("?")))
+        )
+        return [str(row._mapping["detail"]) for row in explained]

@@ -2,14 +2,12 @@
 
 import asyncio
 import random
-import sqlite3
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-import sqlalchemy.event
-from sqlalchemy import Engine, delete, make_url, text, update
+from sqlalchemy import delete, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -29,6 +27,7 @@ from service.events.store import EventStore
 from tests.connections.factory import add_tenant
 from tests.events.factory import add_endpoint, append, read_log
 from tests.scale import scaled
+from tests.statements import explain, statements
 
 BODY = b'{"action":"resolved","data":{"issue":{"id":"1"}}}'
 
@@ -180,29 +179,16 @@ async def test_a_body_that_comes_twice_at_once_is_marked(log: Database) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite_url"], indirect=True)
-async def test_bodies_are_looked_up_by_their_hashes(log: Database, database_url: str) -> None:
-    """And not among all events of the day, which took longer with each: what SQLite says about each statement."""
-    made: list[tuple[str, tuple[object, ...]]] = []
-
-    def note(_0: object, _1: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
-        made.append((statement, parameters))
-
-    sqlalchemy.event.listen(Engine, "before_cursor_execute", note)
-    try:
+async def test_bodies_are_looked_up_by_their_hashes(log: Database) -> None:
+    """And not among all events of the day, which took longer with each."""
+    with statements() as sent:
         await append(log, hook(b"1"), hook(b"2"), hook(b"3", "con_2"))
-    finally:
-        sqlalchemy.event.remove(Engine, "before_cursor_execute", note)
-    looked = [each for each in made if each[0].startswith("SELECT") and "body_hash" in each[0]]
+    looked = [statement for statement in sent if statement.startswith("SELECT") and "body_hash" in statement]
     assert looked
-    with closing(sqlite3.connect(make_url(database_url).database or "")) as connection:
-        steps = [
-            step
-            for statement, parameters in looked
-            for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        ]
-    on_events = [step for step in steps if "events" in step]
-    assert on_events
-    assert all("body_hash=?" in step or "position=?" in step for step in on_events), steps
+    for statement in looked:
+        about = [step for step in await explain(log, statement) if "events" in step]
+        assert about
+        assert all("body_hash=?" in step or "position=?" in step for step in about), about
 
 
 async def test_only_a_connections_own_bodies_of_the_last_day_count(log: Database) -> None:

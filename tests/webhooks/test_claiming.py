@@ -17,7 +17,7 @@ from service.webhooks.claiming import _QUEUES, Claims
 from service.webhooks.message import ConnectionNames
 from tests.connections.factory import add_connection, add_tenant
 from tests.scale import scaled
-from tests.statements import statements
+from tests.statements import explain, statements
 from tests.webhooks.delivering import HOOK, Post
 
 LEASE = 30.0
@@ -168,11 +168,7 @@ async def test_no_look_reads_more_than_it_has_to(sqlite_post: Post) -> None:
     sent = [statement for statement in sent if "webhook_deliveries" in statement]
     assert len(sent) == 4
     for statement in sent:
-        async with sqlite_post.database.session() as session:
-            explained = await (await session.connection()).exec_driver_sql(
-                f"EXPLAIN QUERY PLAN {statement}", tuple("x" for _ in range(statement.count("?")))
-            )
-            plan = [str(row._mapping["detail"]) for row in explained]
+        plan = await explain(sqlite_post.database, statement)
         about = [line for line in plan if "webhook_deliveries" in line]
         assert about, plan
         assert all("ix_webhook_deliveries_pending" in line or "autoindex_webhook_deliveries" in line for line in about)
