@@ -25,6 +25,7 @@ from service.sentry.account import Account, Token, TokenSource
 from service.sentry.bodies import BodyDecoder
 from service.sentry.breaker import Breaker
 from service.sentry.calls import Call, CallObservation, OpenResponse, Response
+from service.sentry.dialling import CertificateRefused
 from service.sentry.egress import EgressPolicy
 from service.sentry.fairness import Shares, TurnStream, spend
 from service.sentry.gate import Gate
@@ -34,7 +35,6 @@ from service.sentry.links import parse_link
 from service.sentry.origin import Origin
 from service.sentry.refusals import explain_failure, explain_lost_write, is_cured_by_token, is_gateway_failure
 from service.sentry.retry import Failure, RetryBudget, costs_budget, plan_retry, read_skew
-from service.sentry.transport import CertificateRefused
 
 _KEPT = 10_000  # origins, breakers and buckets remembered at most
 _STATE_SECONDS = 900.0

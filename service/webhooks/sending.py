@@ -11,8 +11,9 @@ import time
 import httpx
 
 from service.errors import BadInput
+from service.sentry.dialling import CertificateRefused
 from service.sentry.egress import EgressPolicy
-from service.sentry.transport import CertificateRefused, create_transport
+from service.sentry.transport import create_transport
 from service.webhooks.answers import LONGEST_ANSWER, Answer, Problem, clean_answer
 from service.webhooks.message import Message
 from service.webhooks.schedule import read_asked

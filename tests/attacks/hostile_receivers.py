@@ -45,7 +45,7 @@ HOSTILE: dict[str, tuple[Behave, str]] = {
     "endless-chunk": (endless(OK + b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 0x10000), "200"),
     "endless-head": (endless(OK, b"X-More: more\r\n" * 100), "garbled"),
     "endless-line": (endless(OK + b"X-More: ", b"x" * 0x10000), "garbled"),
-    "endless-interim-answers": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), "timeout"),
+    "endless-interim-answers": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000), "garbled"),
     "dripping-head": (endless(OK + b"X-More: ", b"x", seconds=0.05), "timeout"),
     "dripping-body": (endless(OK + b"Content-Length: 1000000\r\n\r\n", b"x", seconds=0.05), "200"),
     "no-answer": (endless(b"", b"", seconds=60), "timeout"),

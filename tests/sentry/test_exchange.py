@@ -32,7 +32,17 @@ from service.sentry.origin import Origin
 from service.sentry.paths import ApiPath
 from service.sentry.payloads import Member, decode
 from tests.scale import scaled
-from tests.sentry.upstream import Behave, Request, Tokens, account_of, answer, client_for, json_answer, serve
+from tests.sentry.upstream import (
+    Behave,
+    Request,
+    Tokens,
+    account_of,
+    answer,
+    client_for,
+    json_answer,
+    serve,
+    serve_silence,
+)
 
 PATH = ApiPath.of("organizations", "acme", "members")
 OK = answer(b'[{"id":"1"}]')
@@ -626,18 +636,9 @@ async def test_an_accounts_token_does_not_go_where_tokens_are_given() -> None:
 
 
 async def test_a_write_that_time_ran_out_on_before_it_had_a_connection_did_not_happen() -> None:
-    """A server that takes connections and says nothing: TLS is waited for."""
-
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    origin = Origin("https", "127.0.0.1", server.sockets[0].getsockname()[1], "")
-    async with client_for(origin, deadline=0.3) as client:
+    async with serve_silence() as origin, client_for(origin, deadline=0.3) as client:
         with pytest.raises(UpstreamTimeout):
             await client.send(account_of(origin), "POST", PATH, body=b"{}")
-    server.close()
 
 
 async def test_a_write_that_time_ran_out_on_once_it_had_a_connection_may_have_happened() -> None:

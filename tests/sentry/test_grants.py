@@ -30,7 +30,7 @@ from service.sentry.installations import SentryApp, mint_installation_grant, ref
 from service.sentry.oauth import OAuthClient, fetch_code_grant, refresh_grant
 from service.sentry.origin import Origin
 from tests.canary import find_canary
-from tests.sentry.upstream import Behave, Request, Upstream, answer, client_for, json_answer, serve
+from tests.sentry.upstream import Behave, Request, Upstream, answer, client_for, json_answer, serve, serve_silence
 
 INSTALLATION = "7a485448-a9e2-4c85-8a3c-4f44175783c9"
 SECRETS = {
@@ -378,19 +378,10 @@ async def test_what_never_left_was_not_spent() -> None:
 
 
 async def test_a_connection_that_is_never_made_spends_nothing_even_when_time_is_up() -> None:
-    """As behind a firewall that drops packets: here TLS is waited for, of a server that says nothing."""
-
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    origin = Origin("https", "127.0.0.1", server.sockets[0].getsockname()[1], "")
-    async with client_for(origin, deadline=0.3) as client:
+    async with serve_silence() as origin, client_for(origin, deadline=0.3) as client:
         with pytest.raises(UpstreamUnavailable) as caught:
             await refresh(client, origin)
         assert not isinstance(caught.value, OutcomeUnknown)
-    server.close()
 
 
 def limited(times: int, headers: dict[str, str]) -> Behave:

@@ -2,44 +2,38 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from service.errors import EgressRefused
+from service.sentry.dialling import AddressInfo
 from service.sentry.egress import EgressPolicy
 from service.sentry.origin import Origin
-from service.sentry.transport import AddressInfo, create_transport
+from service.sentry.transport import create_transport
 from tests.sentry.addresses import FORBIDDEN, PRIVATE, PUBLIC
 from tests.sentry.upstream import Request, answer, serve
 
 
-class Resolver(AbstractResolver):
+class Resolver:
     """Gives out one list of answers after the other; the last one stays."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def __call__(self, host: str, port: int) -> Sequence[AddressInfo]:
         self.asked.append(host)
         answers = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return [
-            {"hostname": host, "host": one, "port": port, "family": family, "proto": 0, "flags": 0} for one in answers
-        ]
-
-    async def close(self) -> None:
-        pass
+        families = {False: socket.AF_INET, True: socket.AF_INET6}
+        return [(families[":" in one], socket.SOCK_STREAM, 0, "", (one, port)) for one in answers]
 
 
 class Recorder:
@@ -65,7 +59,7 @@ async def call(transport: httpx.AsyncBaseTransport, url: str, **given: object) -
 async def dial_each(addresses: Sequence[str], *, beside: Sequence[str] = ()) -> tuple[list[str], list[type[Exception]]]:
     """Call one name after the other; each has its address. What was dialled, and how each call ended."""
     resolver, recorder = Resolver(*([*beside, address] for address in addresses)), Recorder()
-    transport = create_transport(EgressPolicy(), limit=1, resolver=resolver, open_socket=recorder)
+    transport = create_transport(EgressPolicy(), limit=1, resolve=resolver, open_socket=recorder)
     ends: list[type[Exception]] = []
     for number in range(len(addresses)):
         with pytest.raises((EgressRefused, httpx.ConnectError)) as caught:
@@ -88,7 +82,7 @@ async def test_all_other_addresses_are_refused_before_a_socket_is_made() -> None
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.1", "[::ffff:127.0.0.1]"])
 async def test_an_address_in_the_url_does_not_pass_by_not_being_resolved(host: str) -> None:
     recorder, resolver = Recorder(), Resolver(["8.8.8.8"])
-    transport = create_transport(EgressPolicy(), limit=1, resolver=resolver, open_socket=recorder)
+    transport = create_transport(EgressPolicy(), limit=1, resolve=resolver, open_socket=recorder)
     with pytest.raises(EgressRefused):
         await call(transport, f"https://{host}/")
     assert recorder.dialled == resolver.asked == []
@@ -100,12 +94,12 @@ async def test_a_name_server_that_flips_its_answer_gains_nothing() -> None:
         resolver = Resolver(["127.0.0.1"], ["169.254.169.254"])
         policy = EgressPolicy([Origin("http", "sentry.test", upstream.port, "")])
         recorder = Recorder()
-        transport = create_transport(policy, limit=1, resolver=resolver)
+        transport = create_transport(policy, limit=1, resolve=resolver)
         assert (await call(transport, f"http://sentry.test:{upstream.port}/")).status_code == 200
         assert resolver.asked == ["sentry.test"]  # once for the check and the dialling
         await transport.aclose()
 
-        flipped = create_transport(policy, limit=1, resolver=resolver, open_socket=recorder)
+        flipped = create_transport(policy, limit=1, resolve=resolver, open_socket=recorder)
         with pytest.raises(EgressRefused):
             await call(flipped, f"http://sentry.test:{upstream.port}/")
         assert recorder.dialled == []
@@ -116,21 +110,19 @@ async def test_an_address_that_no_name_was_checked_for_is_refused_at_the_socket(
     """As if the connector dialled another address than it was given."""
 
     class Lying(Resolver):
-        async def resolve(
-            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-        ) -> list[ResolveResult]:
-            answers = await super().resolve(host, port, family)
-            return Shifty(answers)
+        async def __call__(self, host: str, port: int) -> Sequence[AddressInfo]:
+            return Shifty(await super().__call__(host, port))
 
-    class Shifty(list[ResolveResult]):
+    class Shifty(list[AddressInfo]):
         reads = 0
 
-        def __iter__(self):
-            Shifty.reads += 1
-            yield from [{**one, "host": "127.0.0.1"} if Shifty.reads > 2 else one for one in super().__iter__()]
+        def __iter__(self) -> Iterator[AddressInfo]:
+            self.reads += 1
+            for family, kind, protocol, name, (host, port, *_) in super().__iter__():
+                yield family, kind, protocol, name, ("127.0.0.1" if self.reads > 1 else host, port)
 
     recorder = Recorder()
-    transport = create_transport(EgressPolicy(), limit=1, resolver=Lying(["8.8.8.8", "1.1.1.1"]), open_socket=recorder)
+    transport = create_transport(EgressPolicy(), limit=1, resolve=Lying(["8.8.8.8", "1.1.1.1"]), open_socket=recorder)
     with pytest.raises(EgressRefused):
         await call(transport, "https://sentry.example/")
     assert recorder.dialled == []
@@ -271,20 +263,17 @@ async def test_an_address_that_does_not_answer_in_time_is_a_connect_timeout() ->
     def give_up(_address: AddressInfo) -> socket.socket:
         raise TimeoutError
 
-    transport = create_transport(EgressPolicy(), limit=1, resolver=Resolver(["8.8.8.8"]), open_socket=give_up)
+    transport = create_transport(EgressPolicy(), limit=1, resolve=Resolver(["8.8.8.8"]), open_socket=give_up)
     with pytest.raises(httpx.ConnectTimeout):
         await call(transport, "https://sentry.example/")
     await transport.aclose()
 
 
 async def test_a_name_without_an_address_is_a_connect_error() -> None:
-    class Empty(Resolver):
-        async def resolve(
-            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-        ) -> list[ResolveResult]:
-            raise OSError(None, f"no address for {host}:{port} ({family})")
+    async def find_nothing(host: str, port: int) -> Sequence[AddressInfo]:
+        raise OSError(None, f"no address for {host}:{port}")
 
-    transport = create_transport(EgressPolicy(), limit=1, resolver=Empty([]))
+    transport = create_transport(EgressPolicy(), limit=1, resolve=find_nothing)
     with pytest.raises(httpx.ConnectError):
         await call(transport, "https://sentry.example/")
     await transport.aclose()
@@ -361,7 +350,7 @@ async def test_tls_verifies_the_name_not_the_address(
     server = await asyncio.start_server(greet, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
     policy = EgressPolicy([Origin("https", "sentry.test", port, "")])
-    transport = create_transport(policy, limit=1, resolver=Resolver(["127.0.0.1"]))
+    transport = create_transport(policy, limit=1, resolve=Resolver(["127.0.0.1"]))
     try:
         if certified == "sentry.test" and is_trusted:
             assert (await call(transport, f"https://sentry.test:{port}/")).status_code == 200

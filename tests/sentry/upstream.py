@@ -96,7 +96,7 @@ async def serve(behave: Behave | bytes, *, tls: ssl.SSLContext | None = None) ->
         try:
             await upstream.talk(reader, writer)
         except asyncio.CancelledError:
-            writer.close()  # the test is over; raised on, it would be logged by the server
+            writer.transport.abort()  # the test is over; raised on, it would be logged by the server
         finally:
             talks.discard(task)
 
@@ -110,6 +110,23 @@ async def serve(behave: Behave | bytes, *, tls: ssl.SSLContext | None = None) ->
             task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*talks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serve_silence() -> AsyncIterator[Origin]:
+    """A server that takes a connection and says nothing, so that TLS is waited for in vain."""
+    is_gone = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        is_gone.set()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    yield Origin("https", "127.0.0.1", server.sockets[0].getsockname()[1], "")
+    server.close()
+    await is_gone.wait()
 
 
 def answer(body: bytes = b"[]", *, status: str = "200 OK", headers: dict[str, str] | None = None) -> bytes:
