@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import httpx
 from cachetools import LRUCache
@@ -43,6 +43,7 @@ _AUTHORIZATIONS = re.compile(
     r"/api/0/sentry-app-installations/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/authorizations/"
 )
 _NO_HEADERS: Mapping[str, str] = {}
+_NO_BODY = httpx.ByteStream(b"")
 _parse_url = lru_cache(maxsize=4096)(httpx.URL)  # an eighth of a call's CPU, and most are asked for again
 
 
@@ -270,15 +271,8 @@ class Exchange:
         """Send once. The last look at where to: nothing below decides about it."""
         if not (_is_api(call) if token is not None else _is_grant(call)):
             raise EgressRefused("The request leaves the connection's own API.")
-        request = httpx.Request(
-            call.method,
-            _parse_url(call.url),
-            headers=call.headers if token is None else [(b"Authorization", _bearer(token)), *call.headers],
-            content=call.body,
-            extensions={"ca": call.account.ca, "dialling": course.dialling},
-        )
         try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._transport.handle_async_request(_build_request(call, token, course.dialling))
         except CertificateRefused:
             raise _NoAnswer(Failure.DISTRUSTED) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
@@ -340,6 +334,17 @@ class Exchange:
     async def _read_refusal(self, opened: OpenResponse) -> Response | OpenResponse:
         """Leave the body to the caller, unless it may be followed by another answer, or quote what was sent."""
         return await self._read(opened) if opened.status >= 300 else opened
+
+
+def _build_request(call: Call, token: Token | None, dialling: list[bool]) -> httpx.Request:
+    headers = [(b"Host", call.origin.authority.encode("ascii"))]
+    if token is not None:
+        headers.append((b"Authorization", _bearer(token)))
+    headers += call.headers
+    # Given a stream, httpx does not go through the headers again to find what it lacks; an empty body lacks nothing.
+    body: Any = {"stream": _NO_BODY} if call.is_safe and call.body is None else {"content": call.body}
+    extensions = {"ca": call.account.ca, "dialling": dialling}
+    return httpx.Request(call.method, _parse_url(call.url), headers=headers, extensions=extensions, **body)
 
 
 def _is_api(call: Call) -> bool:

@@ -14,7 +14,11 @@ from service.sentry.retry import read_reset, told_wait
 
 _UNKNOWN_PARALLEL = 2  # until a first answer has told the limits
 _LATEST_RESET = 4102444800  # the year 2100
-_PREFIX = "x-sentry-rate-limit-"
+_LIMIT = "x-sentry-rate-limit-limit"
+_REMAINING = "x-sentry-rate-limit-remaining"
+_RESET = "x-sentry-rate-limit-reset"
+_CONCURRENT_LIMIT = "x-sentry-rate-limit-concurrentlimit"
+_CONCURRENT_REMAINING = "x-sentry-rate-limit-concurrentremaining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +34,20 @@ class RateLimitState:
 
 def parse_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
     """Read the headers, by lower-case name; None where there are none. A value may be the text ``None``."""
-    if f"{_PREFIX}limit" not in headers and f"{_PREFIX}concurrentlimit" not in headers:
+    if _LIMIT not in headers and _CONCURRENT_LIMIT not in headers:
         return None
-    reset = _number(headers, "reset")
+    reset = _number(headers, _RESET)
     return RateLimitState(
-        limit=_number(headers, "limit"),
-        remaining=_number(headers, "remaining"),
+        limit=_number(headers, _LIMIT),
+        remaining=_number(headers, _REMAINING),
         reset_at=None if reset is None or reset > _LATEST_RESET else datetime.fromtimestamp(reset, UTC),
-        concurrent_limit=_number(headers, "concurrentlimit"),
-        concurrent_remaining=_number(headers, "concurrentremaining"),
+        concurrent_limit=_number(headers, _CONCURRENT_LIMIT),
+        concurrent_remaining=_number(headers, _CONCURRENT_REMAINING),
     )
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:
-    text = headers.get(_PREFIX + name, "")
+    text = headers.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import idna
@@ -23,12 +23,26 @@ class Origin:
     """The base of every URL that is sent to one Sentry; two are the same place only if all parts are equal.
 
     ``host`` is lower-case ASCII (IDNA), an IPv6 address without brackets; ``prefix`` is ``""`` or ``"/path"``.
+    ``authority`` is ``host`` or ``host:port`` as in a URL: the default port is left out, IPv6 in brackets. ``url`` is
+    the canonical URL, without a trailing slash. Both are spelled once: every call asks for them several times.
     """
 
     scheme: str
     host: str
     port: int
     prefix: str
+    authority: str = field(init=False, repr=False, compare=False)
+    url: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Spell it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        authority = host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        object.__setattr__(self, "authority", authority)
+        object.__setattr__(self, "url", f"{self.scheme}://{authority}{self.prefix}")
+
+    def __hash__(self) -> int:
+        return hash(self.url)
 
     @classmethod
     def parse(cls, text: str) -> "Origin":
@@ -48,17 +62,6 @@ class Origin:
         if not 0 < port < 65536 or not _PREFIX.match(prefix):
             raise _not_a_base_url()
         return cls(scheme, _parse_host(found[2]), port, prefix)
-
-    @property
-    def authority(self) -> str:
-        """``host`` or ``host:port`` as in a URL: the default port is left out, IPv6 in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The canonical URL, without a trailing slash."""
-        return f"{self.scheme}://{self.authority}{self.prefix}"
 
     def __str__(self) -> str:
         return self.url

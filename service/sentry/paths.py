@@ -15,6 +15,7 @@ _LONGEST_PATH = 2000
 _LONGEST_URL = 8000  # common servers read a request line of 8 KiB
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+\Z")  # RFC 3986, section 2.3: most segments, which need no encoding
 
 # How many segments after the root are names or ids, even where they read like one of the words below.
 _NAMES_AFTER_ROOT = {
@@ -90,7 +91,9 @@ class ApiPath:
         """
         if not self.segments:
             return ""
-        joined = "/".join([quote(segment, safe="") for segment in self.segments])
+        joined = "/".join(
+            [segment if _UNRESERVED.match(segment) else quote(segment, safe="") for segment in self.segments]
+        )
         return joined if self.segments[2:3] == ("scim",) else joined + "/"
 
     @property
@@ -110,7 +113,7 @@ def build_url(origin: Origin, path: ApiPath, query: Query = ()) -> str:
     again, is not below the origin's ``/api/0/``.
     """
     base = f"{origin.prefix}/api/0/"
-    url = f"{origin.scheme}://{origin.authority}{base}{path.text}"
+    url = f"{origin.url}/api/0/{path.text}"
     if query:
         try:
             url = f"{url}?{urlencode(query)}"

@@ -114,13 +114,13 @@ class _Transport(httpx.AsyncBaseTransport):
         pool = self._pools.get(host)
         if pool is None:
             pool = self._pools[host] = _Pool(self._limit)
-        is_whole = isinstance(body, httpx.ByteStream)
-        is_kept = is_whole and request.method in SAFE_METHODS and host not in self._curt_hosts
-        head = _write_head(request, is_kept=is_kept) + (request.content if is_whole else b"")
+        whole = b"".join(body) if isinstance(body, httpx.ByteStream) else None
+        is_kept = whole is not None and request.method in SAFE_METHODS and host not in self._curt_hosts
+        head = _write_head(request, is_kept=is_kept)
         connection, is_new = await self._connect(request, host, pool, is_kept=is_kept)
-        sending = None if is_whole else asyncio.ensure_future(_send_body(connection, request))
+        sending = None if whole is not None else asyncio.ensure_future(_send_body(connection, request))
         end = partial(_end, connection, pool, sending, is_kept=is_kept)
-        answer = connection.ask(head, method=request.method, end=end)
+        answer = connection.ask(head + whole if whole else head, method=request.method, end=end)
         try:
             await answer.begin()
         except httpx.ReadError:
