@@ -10,6 +10,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from service.app import Runtime, create_app
+from service.cli.allocator import keep_freed_memory
 from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
 from service.operations.server import GracefulServer
@@ -35,6 +36,7 @@ def serve(host: Host = None, port: Port = None, role: RoleOption = None) -> None
 
 
 async def _serve(settings: Settings) -> None:
+    keep_freed_memory()
     configure_logging(settings.log_format, settings.log_level)
     runtime = Runtime.build(settings)
     app = create_app(runtime)  # reads files too: what is wrong is told before the database is touched

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import httpx
 
@@ -26,7 +27,7 @@ from service.tasks import Coalescer
 
 _STREAM_SECONDS = 3600.0
 _TOKEN_ENDPOINT = "oauth/token/"  # noqa: S105 - no password
-_Key = tuple[str, str, str, str | None, Origin, ApiPath, tuple[tuple[str, str], ...]]
+_Key = tuple[str, str, str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +210,9 @@ class SentryClient:
         await self._transport.aclose()
 
     async def _read(self, account: Account, origin: Origin, path: ApiPath, query: Query) -> Response:
-        key = (account.tenant_id, account.connection_id, account.fingerprint, account.ca, origin, path, tuple(query))
-        url = build_url(origin, path, query)
-        call = Call(account, origin, "GET", path.template, url, self._read_headers)
+        url, template = _spell(origin, path, tuple(query))
+        key = (account.tenant_id, account.connection_id, account.fingerprint, account.ca, url)
+        call = Call(account, origin, "GET", template, url, self._read_headers)
         has_started = False
 
         def start() -> Awaitable[Response]:
@@ -269,6 +270,11 @@ class SentryClient:
             for piece in decoder.feed(data):
                 yield piece
         decoder.finish()
+
+
+@lru_cache(maxsize=1024)  # most reads are asked for again
+def _spell(origin: Origin, path: ApiPath, query: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    return build_url(origin, path, query), path.template
 
 
 async def _yield_once(body: bytes) -> AsyncGenerator[bytes]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import httptools
 import httpx
@@ -150,7 +150,7 @@ class Answer(httpx.AsyncByteStream):
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         # The two refer to each other until the answer has ended, and not longer: no work for the collector.
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     async def begin(self) -> None:
         """Wait for the head: from then on ``status`` and ``headers`` are there.
@@ -219,7 +219,7 @@ class Answer(httpx.AsyncByteStream):
             self._ends_with_connection = False
 
     def on_headers_complete(self) -> None:  # noqa: D102
-        status = cast("httptools.HttpResponseParser", self._parser).get_status_code()
+        status = self._parser.get_status_code()
         if status < 200 and status != 101:  # an interim answer (RFC 9110, section 15.2); nobody asked for a 101
             self.headers.clear()
             self._ends_with_connection = True
@@ -240,7 +240,7 @@ class Answer(httpx.AsyncByteStream):
 
     def on_message_complete(self) -> None:  # noqa: D102
         if self._has_head and not self.is_ended:
-            self.is_last_word = cast("httptools.HttpResponseParser", self._parser).should_keep_alive()
+            self.is_last_word = self._parser.should_keep_alive()
             self._close()
 
     def _close(self) -> None:

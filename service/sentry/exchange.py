@@ -44,7 +44,7 @@ _AUTHORIZATIONS = re.compile(
 )
 _NO_HEADERS: Mapping[str, str] = {}
 _NO_BODY = httpx.ByteStream(b"")
-_parse_url = lru_cache(maxsize=4096)(httpx.URL)  # an eighth of a call's CPU, and most are asked for again
+_parse_url = lru_cache(maxsize=1024)(httpx.URL)  # an eighth of a call's CPU, and most are asked for again
 
 
 A = TypeVar("A", bound=Response | OpenResponse)
@@ -281,12 +281,12 @@ class Exchange:
             raise _NoAnswer(Failure.GARBLED) from None
         except httpx.TransportError:
             raise _NoAnswer(Failure.LOST) from None
-        stream = cast("httpx.AsyncByteStream", response.stream)
+        stream: Any = response.stream
         if response.status_code < 200:
             await stream.aclose()
             raise _NoAnswer(Failure.GARBLED)
         headers, coding = select_response_headers(response.headers.raw)
-        if token is not None and any(token.value in value for value in headers.values()):
+        if token is not None and token.value in "\n".join(headers.values()):
             headers = {name: value.replace(token.value, _REMOVED) for name, value in headers.items()}
         skew = read_skew(headers, time.time())
         if skew is not None:

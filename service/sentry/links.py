@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Parts are searched for, not anchored: GlitchTip wraps the whole value in {'…'}. The URLs are never used: they name
 # the host that answered, which behind a proxy is another one.
@@ -33,6 +34,7 @@ class PageLinks:
 NO_LINKS = PageLinks()
 
 
+@lru_cache(maxsize=256)  # a page that is asked for again comes with the same
 def parse_link(header: str | None) -> PageLinks:
     """Read both directions out of a ``Link`` header; whatever is not understood is left out, nothing is raised."""
     if not header or len(header) > _LONGEST_HEADER:
