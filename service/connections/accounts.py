@@ -1,4 +1,4 @@
-"""Connections as accounts that the Sentry client calls with, for a caller: a token is opened when it is used."""
+"""Connections as accounts that the Sentry client calls with, for a caller: a token is opened when it is first used."""
 
 from service.columns import now
 from service.connections.cache import Linked
@@ -38,7 +38,7 @@ class AccountSource:
 
 
 class StoredTokenSource:
-    """The token of one connection, on behalf of one caller."""
+    """The token of one connection, on behalf of one caller; opened once, it goes with the account."""
 
     def __init__(
         self, store: ConnectionStore, vault: Vault, refresher: Refresher, caller: Caller, linked: Linked
@@ -48,6 +48,7 @@ class StoredTokenSource:
         self._refresher = refresher
         self._caller = caller
         self._linked = linked
+        self._opened: Token | None = None
 
     async def token(self) -> Token:
         """The stored token, or a new one where that is about to expire.
@@ -57,7 +58,9 @@ class StoredTokenSource:
         if needs_refresh(self._linked.connection.expires_at, now()) and is_refreshable(self._linked):
             return self._open(self._check(await self._refresher.renew(self._linked)))
         try:
-            return self._open(self._linked)
+            if self._opened is None:
+                self._opened = self._open(self._linked)
+            return self._opened
         except SecretUnreadable:  # what was remembered may have been sealed anew since, and its key retired
             return self._open(await self._read())
 

@@ -43,12 +43,18 @@ class GroupReader:
             return known
         return await self._fetching.run(key, lambda: self._fetch_teams(source))
 
-    async def memberships(self, source: Source, member_ids: Sequence[str]) -> Memberships:
-        """The groups of these members, and their roles there. Raises UpstreamError."""
+    async def memberships(
+        self, source: Source, member_ids: Sequence[str], *, teams: Sequence[Team] | None = None
+    ) -> Memberships:
+        """The groups of these members, and their roles there. ``teams`` are the organization's, if at hand.
+
+        Raises UpstreamError.
+        """
         key = _key(source)
         if (known := self._walked.get(key)) is not None:
             return known
-        teams = await self.teams(source)
+        if teams is None:
+            teams = await self.teams(source)
         walks = sum(math.ceil((team.member_count or 0) / PAGE_SIZE) for team in teams)
         if len(member_ids) < walks:
             details = await together(self.detail(source, member_id) for member_id in member_ids)

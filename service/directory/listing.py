@@ -119,7 +119,7 @@ async def walk_forward(
                 break
             start = at if index == 0 else None
             if not full:
-                ahead.start(remaining[index : index + _wanted(found, count, index)], skip_first=start is not None)
+                ahead.start(remaining[index + 1 : index + _wanted(found, count, index)])
             try:
                 await _walk_one(ahead, connection_id, start, count, found)
             except ServiceError as error:
@@ -172,8 +172,8 @@ class _Ahead:
         self._source = source
         self._started: dict[str, asyncio.Task[UserPage]] = {}
 
-    def start(self, connection_ids: Sequence[str], *, skip_first: bool) -> None:
-        for connection_id in connection_ids[1 if skip_first else 0 :]:
+    def start(self, connection_ids: Sequence[str]) -> None:
+        for connection_id in connection_ids:
             if connection_id not in self._started:
                 self._started[connection_id] = asyncio.ensure_future(self._source(connection_id, None))
 

@@ -1,5 +1,6 @@
 """The ``Connection`` type (a linked Sentry account) and the list of them. Answers from ``ConnectionRecord``."""
 
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from service.connections.models import ConnectionProblem, ConnectionRecord, Conn
 from service.connections.problems import explain
 from service.connections.removal import find_removal
 from service.errors import BadInput
-from service.executor import backed_by
+from service.executor import backed_by, batched
 from service.ids import build_inner_id
 from service.schema import arguments as args
 from service.schema import relay
@@ -20,7 +21,8 @@ from service.schema.diagnosis import ConnectionDiagnosis
 from service.schema.link_session import LinkSession, load_open_link_session
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.rate_limit import SentryRateLimit, build_rate_limit
-from service.schema.user import SentryOrganization, User, UserConnection, resolve_users
+from service.schema.user import SentryOrganization, User, UserConnection, list_users
+from service.schema.user_listing import UserListing
 from service.sentry.profiles import Profile
 
 
@@ -46,6 +48,28 @@ class ConnectionRemoval:
 
     url: str = strawberry.field(description="The page of Sentry; it opens after a login there.")
     instructions: str = strawberry.field(description="What to do there, and who can.")
+
+
+async def _read_users(listing: UserListing, connection_id: str) -> UserConnection:
+    page = UserConnection(*await listing.read([connection_id], [connection_id]))
+    for failure in page.slice.failures:
+        raise failure.error
+    return page
+
+
+def _list_users(
+    records: Sequence[ConnectionRecord],
+    info: Info,
+    first: args.First = None,
+    after: args.After = None,
+    last: args.Last = None,
+    before: args.Before = None,
+    filter: args.UserFilter = None,
+    order_by: args.UserOrder = None,
+) -> list[Awaitable[UserConnection]]:
+    """The users of each connection, which waits for no other; a failure is that field's error."""
+    listing = list_users(info, relay.build_window(first, after, last, before), filter, order_by)
+    return [_read_users(listing, record.id) for record in records]
 
 
 @strawberry.federation.type(
@@ -74,6 +98,9 @@ class Connection(relay.Node):
     last_used_at: datetime | None = strawberry.field(description="When Sentry was last called through it; to a minute.")
     expires_at: datetime | None = strawberry.field(
         description="When the credential expires; null if never. It is renewed before, where it can be."
+    )
+    users: UserConnection | None = batched(
+        _list_users, description="The users of the organization.", directives=[relay.list_size(), relay.cost(5)]
     )
 
     is_type_of = backed_by(ConnectionRecord)
@@ -151,30 +178,6 @@ class Connection(relay.Node):
     async def webhooks(record: strawberry.Parent[ConnectionRecord], info: Info) -> ConnectionWebhooks | None:
         """What was heard of it."""
         return await info.context.loaders.webhooks.load(record.id)  # type: ignore[return-value]  # backs the type
-
-    @strawberry.field(description="The users of the organization.", directives=[relay.list_size(), relay.cost(5)])
-    async def users(
-        record: strawberry.Parent[ConnectionRecord],
-        info: Info,
-        first: args.First = None,
-        after: args.After = None,
-        last: args.Last = None,
-        before: args.Before = None,
-        filter: args.UserFilter = None,
-        order_by: args.UserOrder = None,
-    ) -> UserConnection | None:
-        """The users; a failure is this field's error."""
-        page = await resolve_users(
-            info,
-            [record.id],
-            [record.id],
-            relay.build_window(first, after, last, before),
-            filter,
-            order_by,
-        )
-        for failure in page.slice.failures:
-            raise failure.error
-        return page
 
     @strawberry.field(
         description="One user, by primary address or by Sentry's user id; null where there is none.",

@@ -5,6 +5,7 @@ They live for one request and know its caller, so nothing crosses from one tenan
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +21,7 @@ from service.errors import ServiceError
 from service.events.models import AttemptRecord, EventRecord
 from service.schema.many import ManyLoader
 from service.sentry.account import Account
-from service.sentry.payloads import decode
+from service.sentry.payloads import Team, decode
 from service.tasks import together
 from service.tenants.caller import Caller
 
@@ -43,6 +44,7 @@ class Lookups:
         self._services = services
         self.accounts: dict[str, Account] = {}
         """The accounts that this request used, by connection id."""
+        self._teams: dict[str, list[Team]] = {}
 
     async def source(self, connection_id: str) -> Source:
         """A connection ready to be read. Raises NotFound (missing or foreign alike) or NeedsReauth."""
@@ -52,6 +54,11 @@ class Lookups:
             record.id, record.organization_id, record.organization_slug, record.organization_name
         )
         return Source(account, organization, tuple(record.scopes))
+
+    async def expect_groups(self, source: Source) -> None:
+        """Read the teams that :meth:`memberships` will need. Whether they can be read is for that to say."""
+        with suppress(ServiceError):
+            self._teams[source.account.connection_id] = await self._services.groups.teams(source)
 
     async def connections(self, ids: list[str]) -> list[ConnectionRecord | None]:
         """Connections by id; None for those that the caller may not see."""
@@ -109,7 +116,12 @@ class Lookups:
 
     async def memberships(self, keys: Sequence[UserKey]) -> Found[list[Membership]]:
         """The memberships of each user."""
-        return await self._per_connection(keys, self._services.groups.memberships)
+
+        async def load(source: Source, member_ids: Sequence[str]) -> Mapping[str, list[Membership]]:
+            teams = self._teams.get(source.account.connection_id)
+            return await self._services.groups.memberships(source, member_ids, teams=teams)
+
+        return await self._per_connection(keys, load)
 
     async def member_details(self, keys: Sequence[UserKey]) -> Found[msgspec.Raw]:
         """What Sentry says of each member alone."""

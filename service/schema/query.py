@@ -21,7 +21,7 @@ from service.schema.inputs import assume_utc
 from service.schema.link_session import LinkSession, find_link_session
 from service.schema.proxy import Proxy, read_through_proxy
 from service.schema.sealing_keys import RewrapProgress, SealingKey, resolve_rewrap_progress, resolve_sealing_keys
-from service.schema.user import User, UserConnection, resolve_users
+from service.schema.user import User, UserConnection, list_users
 from service.schema.webhook_endpoint import (
     WebhookEndpoint,
     WebhookEndpointConnection,
@@ -239,14 +239,8 @@ class Query:
             found = await info.context.loaders.connection.load_many(ids)
             if None in found:
                 raise NotFound("No such connection.")
-        return await resolve_users(
-            info,
-            ids,
-            connection_ids,
-            relay.build_window(first, after, last, before),
-            filter,
-            order_by,
-        )
+        listing = list_users(info, relay.build_window(first, after, last, before), filter, order_by)
+        return UserConnection(*await listing.read(ids, connection_ids))
 
     @strawberry.field(
         description="Read anything from Sentry: `GET` below `/api/0/`, with a connection's credential.",

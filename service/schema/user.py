@@ -274,25 +274,15 @@ class _PageInfo:
         return self._page.seal(self._page.slice.positions[-1]) if self._page.slice.users else None
 
 
-async def resolve_users(
-    info: Info,
-    connection_ids: Sequence[str],
-    named: Sequence[str] | None,
-    window: Window,
-    filter_: UserFilterInput | None,
-    order_by: UserOrderInput | None,
-) -> UserConnection:
-    """A page of the users of connections; ``named`` are those that the caller named, None for all it may see.
-
-    Raises :class:`InvalidCursor` and :class:`ScanLimitExceeded`; a connection that fails is listed in ``failures``.
-    """
-    listing = UserListing(
+def list_users(
+    info: Info, window: Window, filter_: UserFilterInput | None, order_by: UserOrderInput | None
+) -> UserListing:
+    """What the field being resolved asks of lists of users."""
+    return UserListing(
         info.context,
-        connection_ids,
+        window,
         filter_.to_filter() if filter_ else UserFilter(),
         order_by.to_order() if order_by else None,
         # Strawberry's own selected_fields would convert the whole selection.
         wants_groups=selects(info._raw_info, *_GROUPS),  # noqa: SLF001 - graphql-core's own, which is unconverted
     )
-    scope = listing.scope(named)
-    return UserConnection(await listing.slice(window, scope), info.context.services.cursors.sealer(scope))

@@ -47,6 +47,14 @@ async def test_an_account_is_what_the_client_needs_of_a_connection(accounts, sto
     assert TOKEN not in repr(connection)
 
 
+async def test_a_token_is_opened_once_for_an_account(accounts, store, vault, admin):
+    stored = await add_connection(store, vault, admin)
+    _, one = await accounts.account(admin, stored.id)
+    _, other = await accounts.account(admin, stored.id)
+    assert await one.tokens.token() is await one.tokens.token()
+    assert await one.tokens.token() is not await other.tokens.token()
+
+
 async def test_equal_tokens_share_a_fingerprint(accounts, store, vault, admin):
     fingerprints = []
     for token in (TOKEN, TOKEN, TOKEN + "2"):

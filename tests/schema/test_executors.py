@@ -25,6 +25,7 @@ query ($id: ID!) {
       emails { email isPrimary } createdAt lastActiveAt avatarUrl isEmailVerified remoteDetail
     } } }
   }
+  connections { nodes { wrong: users(first: -1) { totalCount } } }
   node(id: $id) { __typename id ... on Connection { status scopes } }
   missing: connection(id: "con_00000000000000000000000000") { id }
   bad: users(first: -1) { totalCount }

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from service.sandbox.app import Sandbox
 from service.sandbox.faults import Delay
-from tests.graph_fixture import BIG, MIDDLE, SMALL, Graph
+from tests.graph_fixture import BIG, MIDDLE, SMALL, Graph, serve_graph
 
 USERS = "query ($ids: [ID!], $first: Int = 100) { users(connectionIds: $ids, first: $first) { %s } }"
 NODE = "edges { node { id name email status roles { name } lastActiveAt } }"
@@ -114,6 +116,14 @@ async def test_groups_of_a_page_are_the_teams_and_a_walk_of_each(graph: Graph) -
     assert any(edge["node"]["groups"] for edge in users["edges"])
     await graph.query(USERS % GROUPS, ids=[connection.id])
     assert graph.calls() == 1 + 1 + walks + 1
+
+
+async def test_a_request_asks_for_teams_once_though_nothing_is_remembered(tmp_path: Path, sandbox: Sandbox) -> None:
+    async with serve_graph(tmp_path, sandbox, group_cache_seconds=0) as graph:
+        connection = await graph.link(BIG)
+        for asked in (1, 2):
+            await graph.query(USERS % GROUPS, ids=[connection.id])
+            assert graph.calls(f"/organizations/{BIG}/teams/") == asked
 
 
 async def test_groups_of_a_few_are_asked_for_one_by_one(graph: Graph) -> None:
