@@ -238,7 +238,7 @@ class Settings(BaseSettings):
     max_root_fields: int = Field(default=30, ge=1, description="Fields at the root.")
     max_directives: int = Field(default=60, ge=0, description="Directives in a document.")
     compiled_executor: bool = Field(
-        default=False,
+        default=True,
         description="Run operations compiled to Python; without it, all of them run on graphql-core's own executor.",
     )
     max_cost: int = Field(default=20_000, ge=10, description="Estimated cost of a request; lists multiply.")
