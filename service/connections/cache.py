@@ -1,11 +1,13 @@
-"""A few seconds' memory of connections and their sealed credentials: a look-up costs more than the rest of a request.
+"""A few seconds' memory of connections, their sealed credentials and lists of them.
 
-It holds sealed bytes only, and nothing it gives out has been checked against a caller: the store does that, with
-:func:`service.connections.visibility.is_visible`, on every hit.
+A look-up costs more than the rest of a request.
+
+It holds sealed bytes only. What is remembered by id has not been checked against a caller: the store does that, with
+:func:`service.connections.visibility.is_visible`, on every hit. Lists are remembered for the caller who asked.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
 from cachetools import TTLCache
@@ -27,11 +29,14 @@ class Linked:
 
 
 class ConnectionCache:
-    """Connections by (tenant, id) and by (tenant, externalId)."""
+    """Connections by (tenant, id) and by (tenant, externalId), and pages of them by what was asked for."""
 
     def __init__(self, *, timer: Callable[[], float] = time.monotonic) -> None:
         self._linked: TTLCache[tuple[str, str], Linked] = TTLCache(_SIZE, SECONDS, timer)
         self._ids: TTLCache[tuple[str, str], str] = TTLCache(_SIZE, SECONDS, timer)
+        self._pages: TTLCache[Hashable, list[ConnectionRecord]] = TTLCache(
+            _SIZE, SECONDS, timer, getsizeof=lambda page: len(page) + 1
+        )
         self._writes = 0
 
     @property
@@ -54,6 +59,16 @@ class ConnectionCache:
             connection = found.connection
             self._linked[connection.tenant_id, connection.id] = found
             self._ids[connection.tenant_id, connection.external_id] = connection.id
+
+    async def page(
+        self, asked: Hashable, read: Callable[[], Awaitable[list[ConnectionRecord]]]
+    ) -> list[ConnectionRecord]:
+        """The page that was asked for, as it was read since the latest write: any page may have changed with that."""
+        key = (asked, self._writes)
+        found = self._pages.get(key)
+        if found is None:
+            found = self._pages[key] = await read()
+        return list(found)
 
     def forget(self, connection: ConnectionRecord) -> None:
         """Forget a connection that was just written, and another one that had its externalId before."""

@@ -111,6 +111,15 @@ class ConnectionStore:
 
         ``after`` and ``before`` are ids, exclusive. With ``before`` and without ``after`` they are the last ones.
         """
+
+        def read() -> Awaitable[list[ConnectionRecord]]:
+            return self._read_page(caller, wanted, limit, after, before)
+
+        return await self._cache.page((caller, wanted, limit, after, before), read)
+
+    async def _read_page(
+        self, caller: Caller, wanted: ConnectionFilter, limit: int, after: str | None, before: str | None
+    ) -> list[ConnectionRecord]:
         conditions = _conditions(wanted)
         if conditions is None or not is_clean(f"{after}{before}"):
             return []

@@ -15,6 +15,7 @@ from service.errors import BadInput, Conflict, Forbidden, NotFound
 from service.ids import new_id
 from service.tenants.caller import Caller, Role
 from tests.connections.factory import ACME, TOKEN, add_connection
+from tests.statements import statements
 
 MISSING = "con_" + "0" * 26
 
@@ -351,7 +352,8 @@ async def test_changes_of_this_process_are_seen_at_once_and_of_others_within_sec
         by_id = (await store.get_many(admin, [connection.id]))[connection.id]
         by_external_id = (await store.get_many_by_external_id(admin, ["cust"]))["cust"]
         linked = await store.get_linked(admin, connection.id)
-        assert by_id.name == by_external_id.name == linked.connection.name
+        (listed,) = await store.page(admin, limit=10)
+        assert by_id.name == by_external_id.name == linked.connection.name == listed.name
         return by_id.name
 
     assert await seen() == "Acme"
@@ -363,6 +365,31 @@ async def test_changes_of_this_process_are_seen_at_once_and_of_others_within_sec
     await other.update(admin, connection.id, name="Later")
     clock.time += SECONDS + 0.1
     assert await seen() == "Later"
+
+
+async def test_lists_are_remembered_for_who_asked_and_what(store, vault, admin):
+    one = await add_connection(store, vault, admin, "one", customer_id="c1")
+    other = await add_connection(store, vault, admin, "other", customer_id="c2")
+    narrowed = replace(admin, external_ids=frozenset({"other"}))
+
+    async def lists() -> list[list[str]]:
+        pages = [
+            await store.page(admin, limit=10),
+            await store.page(admin, limit=1),
+            await store.page(admin, limit=10, after=one.id),
+            await store.page(admin, limit=10, before=other.id),
+            await store.page(admin, ConnectionFilter(customer_id="c1"), limit=10),
+            await store.page(narrowed, limit=10),
+            await store.page(replace(admin, tenant_id="ten_2"), limit=10),
+        ]
+        return [[each.id for each in page] for page in pages]
+
+    expected = [[one.id, other.id], [one.id], [other.id], [one.id], [one.id], [other.id], []]
+    assert await lists() == expected
+    (await store.page(admin, limit=10)).clear()  # whoever changes the list has one of their own
+    with statements() as asked:
+        assert await lists() == expected
+    assert asked == []
 
 
 async def test_a_cached_connection_needs_no_database(store, vault, admin, database):
