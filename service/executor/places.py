@@ -8,12 +8,8 @@ that nulls what is around it.
 """
 
 from collections.abc import Awaitable, Iterator
-from datetime import date, time, timedelta
-from decimal import Decimal
-from enum import Enum
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from graphql import (
     GraphQLField,
@@ -21,13 +17,13 @@ from graphql import (
     GraphQLObjectType,
     TypeNameMetaFieldDef,
     Undefined,
-    VariableNode,
     located_error,
 )
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path
 
+from service.executor.arguments import read_arguments
 from service.executor.run import PathLike, Run, make_path, real_path
 
 if TYPE_CHECKING:
@@ -154,8 +150,10 @@ class Field(Place):
         self.attribute: str | None = None
         """The attribute that holds the value, where reading it is all that its resolver does."""
         self.is_typename = definition is TypeNameMetaFieldDef
-        self.constants: dict[str, Any] | None = {}
-        """The arguments; None where they depend on variables."""
+        self.arguments = read_arguments(definition, nodes[0])
+        """The arguments; None where each call needs its own."""
+        self.constants = self.arguments.constants if self.arguments else None
+        """The arguments, where no variables are needed for them."""
         self.batch: BatchResolver | None = None
         self.local = ""
         """The local variable that holds it in generated code."""
@@ -202,15 +200,6 @@ class Field(Place):
         """The arguments for these variables. Raises GraphQLError where they do not fit."""
         return get_argument_values(self.definition, self.nodes[0], variables, None, hide_suggestions)
 
-    def may_share_arguments(self, values: dict[str, Any]) -> bool:
-        """Whether several calls may get the same values: they cannot be changed, or are the variables themselves."""
-        given = {node.name.value: node.value for node in self.nodes[0].arguments or ()}
-        names = {argument.out_name or name: name for name, argument in self.definition.args.items()}
-        return all(
-            is_immutable(value) or isinstance(given.get(names.get(name, name)), VariableNode)
-            for name, value in values.items()
-        )
-
     def info(self, run: Run, path: Path | None) -> Any:
         """The field's ``GraphQLResolveInfo``; ``path`` may be that of an item below it."""
         while path is not None and isinstance(path.key, int):
@@ -242,13 +231,3 @@ class Item(Place):
     def settle(self, run: Run, value: Any, list_path: PathLike, index: int) -> Any:
         """What any value becomes as an item. See :meth:`Place.put`."""
         return self.put(run, value, make_path((real_path(list_path), index, None)))
-
-
-_IMMUTABLE = (str, int, float, bool, bytes, Enum, Decimal, UUID, date, time, timedelta)
-
-
-def is_immutable(value: Any) -> bool:
-    """Whether nobody who gets a value can change it for the others."""
-    if isinstance(value, tuple | frozenset):
-        return all(map(is_immutable, value))
-    return value is None or isinstance(value, _IMMUTABLE)

@@ -11,9 +11,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
-    Node,
     OperationDefinitionNode,
-    VariableNode,
     is_abstract_type,
     is_leaf_type,
     is_list_type,
@@ -25,7 +23,7 @@ from graphql.execution.values import VariableValues
 from service.executor.batch import BatchResolver, find_batch
 from service.executor.classes import PlainClasses, find_classes, find_member_classes
 from service.executor.codegen import Unit
-from service.executor.places import Field, Item, Place, Root, is_immutable
+from service.executor.places import Field, Item, Place, Root
 from service.executor.strawberry_fields import Resolve, find_attribute, find_resolver
 from service.executor.survey import NotCompiled
 from service.executor.values import Abstract, Items, Leaf, Object, Value
@@ -128,22 +126,8 @@ class Plan:
         field = Field(key=key, parent_type=type_, definition=definition, details=details, outer=outer)
         field.local = f"{key}_{self.size}"
         field.attribute, field.resolve, field.batch = self._facts.find(definition)
-        field.constants = self._constants(field)
         field.value = self._value(_nullable(definition.type), field, field)
         return field
-
-    def _constants(self, field: Field) -> dict[str, Any] | None:
-        given = field.nodes[0].arguments or ()
-        if not given and not field.definition.args:
-            return {}
-        if not any(_has_variable(argument.value) for argument in given):
-            try:
-                values = field.coerce_arguments(self._conditions, hide_suggestions=False)
-            except GraphQLError:
-                return None
-            if all(map(is_immutable, values.values())):
-                return values
-        return None
 
     def _value(self, type_: GraphQLOutputType, place: Place, field: Field) -> Value:
         if is_list_type(type_):
@@ -175,10 +159,3 @@ class Plan:
 
 def _nullable(type_: GraphQLOutputType) -> Any:
     return type_.of_type if isinstance(type_, GraphQLNonNull) else type_
-
-
-def _has_variable(node: Node) -> bool:
-    if isinstance(node, VariableNode):
-        return True
-    parts = [*getattr(node, "values", ()), *(field.value for field in getattr(node, "fields", ()))]
-    return any(map(_has_variable, parts))

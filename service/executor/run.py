@@ -90,16 +90,18 @@ class Run:
         return self._info_head((*head, path, *self._tail))
 
     def arguments(self, field: "Field") -> dict[str, Any]:
-        """A field's arguments that hold variables: coerced once, where sharing the values harms nobody.
+        """A field's arguments that hold variables: read once, where sharing the values harms nobody.
 
         Raises GraphQLError where they do not fit.
         """
         found = self._arguments.get(field)
         if found is None:
             executor = self.executor
-            found = field.coerce_arguments(executor.variable_values, hide_suggestions=executor.hide_suggestions)
-            if field.may_share_arguments(found):
-                self._arguments[field] = found
+            variables = executor.variable_values
+            found = field.arguments.fill(variables.coerced) if field.arguments is not None else None
+            if found is None:
+                return field.coerce_arguments(variables, hide_suggestions=executor.hide_suggestions)
+            self._arguments[field] = found
         return found
 
     def later(self, coroutine: Coroutine[Any, Any, Any], *held: Any) -> Coroutine[Any, Any, Any]:

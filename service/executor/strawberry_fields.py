@@ -8,6 +8,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from graphql import GraphQLField, GraphQLSchema
+from strawberry.relay.types import GlobalID
+from strawberry.scalars import is_scalar
+from strawberry.types.base import StrawberryList, StrawberryOptional
+from strawberry.types.enum import has_enum_definition
 from strawberry.types.field import StrawberryField
 from strawberry.types.fields.resolver import StrawberryResolver
 
@@ -53,7 +57,6 @@ def find_resolver(schema: GraphQLSchema, definition: GraphQLField) -> Resolve | 
         or not isinstance(field, StrawberryField)
         or getattr(definition.resolve, "__qualname__", "") not in _RESOLVERS
         or field.extensions
-        or definition.args
         or own.exception_handlers
         or type(field).get_result is not StrawberryField.get_result
         or type(field.base_resolver) is not StrawberryResolver
@@ -61,15 +64,61 @@ def find_resolver(schema: GraphQLSchema, definition: GraphQLField) -> Resolve | 
         return definition.resolve
     resolver: StrawberryResolver[Any] = field.base_resolver
     call = resolver.wrapped_func
-    sources = [each.name for each in (resolver.root_parameter, resolver.parent_parameter) if each]
-    info_name = resolver.info_parameter.name if resolver.info_parameter else None
-    if sources or resolver.arguments or not callable(call):
+    whole: Any = definition.resolve
+    if not callable(call) or any(argument.is_maybe for argument in field.arguments):  # null is a value of these
         return definition.resolve
+    takes_self = resolver.self_parameter is not None
+    source_names = [each.name for each in (resolver.root_parameter, resolver.parent_parameter) if each]
+    info_name = resolver.info_parameter.name if resolver.info_parameter else None
     info_class = own.config.info_class
-    if resolver.self_parameter and info_name:
-        return lambda source, info: call(source, **{info_name: info_class(_raw_info=info, _field=field)})
-    if resolver.self_parameter:
-        return lambda source, _: call(source)
-    if info_name:
-        return lambda _, info: call(**{info_name: info_class(_raw_info=info, _field=field)})
-    return lambda _, __: call()
+    converters = _find_converters(own, field)
+
+    def resolve(source: Any, info: Any, **given: Any) -> Any:
+        arguments: dict[str, Any] = {}
+        for name, value in given.items():
+            python_name, convert = converters[name]
+            if value is None:
+                arguments[python_name] = None
+            elif convert is None:
+                return whole(source, info, **given)
+            else:
+                arguments[python_name] = convert(value)
+        if info_name is not None:
+            arguments[info_name] = info_class(_raw_info=info, _field=field)
+        for name in source_names:
+            arguments[name] = source
+        return call(source, **arguments) if takes_self else call(**arguments)
+
+    return resolve
+
+
+def _find_converters(schema: Any, field: StrawberryField) -> dict[str, tuple[str, Callable[[Any], Any] | None]]:
+    """What Strawberry calls each argument, and what it does to a value that is not null; None where only it knows."""
+    converter = schema.schema_converter
+    return {
+        schema.config.name_converter.from_argument(argument): (
+            argument.python_name,
+            _find_converter(argument.type, converter.scalar_registry),
+        )
+        for argument in field.arguments
+    }
+
+
+def _find_converter(type_: Any, scalars: Any) -> Callable[[Any], Any] | None:
+    """See :func:`strawberry.types.arguments.convert_argument`, whose short cases these are."""
+    type_ = _without_null(type_)
+    if isinstance(type_, StrawberryList):
+        return list if _is_leaf(_without_null(type_.of_type), scalars) else None  # a copy, that may be changed
+    return _same if _is_leaf(type_, scalars) else None
+
+
+def _without_null(type_: Any) -> Any:
+    return type_.of_type if isinstance(type_, StrawberryOptional) else type_
+
+
+def _is_leaf(type_: Any, scalars: Any) -> bool:
+    return type_ is not GlobalID and (is_scalar(type_, scalars) or has_enum_definition(type_))
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -7,7 +7,7 @@ from copy import deepcopy
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import pytest
 import strawberry
@@ -165,6 +165,28 @@ class Query:
     def point(self, at: Point, more: list[Point] | None = None, color: Color = Color.GREEN) -> str:
         return f"{at} {more} {color}"
 
+    @strawberry.field
+    def given(
+        self,
+        parent: strawberry.Parent[Any],
+        number: int | None = None,
+        ids: list[strawberry.ID] | None = None,
+        colors: list[Color | None] | None = None,
+        color: Color = Color.GREEN,
+        moment: datetime | None = None,
+        place: Annotated[Point | None, strawberry.argument(name="at")] = None,
+        texts: list[str] = ["a"],  # noqa: B006 - whether one call's changes come up in another is what is tested
+    ) -> str:
+        found = repr((parent, number, ids, colors, color, moment, place, texts))
+        texts.append("changed")
+        if ids is not None:
+            ids.append(strawberry.ID("changed"))
+        return found
+
+    @strawberry.field
+    def maybe(self, number: strawberry.Maybe[int | None] = None) -> str:
+        return repr(number)
+
     @strawberry.field(permission_classes=[Allow])  # type: ignore[untyped-decorator]
     def guarded(self, good: bool = False) -> str | None:
         return "in"
@@ -223,6 +245,7 @@ class Mutation:
 
 
 LOG: list[int] = []
+GIVEN = {"i": ["1", 2], "c": ["RED", None], "n": 3}
 
 QUERIES: list[tuple[str, dict[str, Any]]] = [
     ("{ animals { __typename name loud ... on Cat { lives } ... on Dog { tricks } } }", {}),
@@ -235,6 +258,16 @@ QUERIES: list[tuple[str, dict[str, Any]]] = [
     ("query ($bad: Boolean) { plain(bad: $bad) { text color level at amount flag ratio } }", {"bad": True}),
     ("{ point(at: {x: 1}) }", {}),
     ("query ($p: Point!, $m: [Point!]) { point(at: $p, more: $m, color: RED) }", {"p": {"x": 1}, "m": [{"x": 2}]}),
+    ("{ given b: given c: given(at: null, number: null) }", {}),
+    ('{ given(ids: 1, colors: [RED, null], color: RED, moment: "2026-01-02T03:04:05Z", at: {x: 1}, texts: []) }', {}),
+    ("query ($i: [ID!], $c: [Color], $n: Int) { a: given(ids: $i, colors: $c, number: $n) b: given(ids: $i) }", GIVEN),
+    ("query ($i: [ID!], $c: [Color], $n: Int) { given(ids: $i, colors: $c, number: $n) }", {"i": None}),
+    ('query ($n: Int = 7, $t: [String!]! = ["d"]) { a: given(number: $n, texts: $t) b: given(texts: $t) }', {}),
+    ("query ($i: ID!, $p: Point) { given(ids: [$i], at: $p) b: given(at: {x: 1, y: 2}) }", {"i": 1, "p": {"x": 2}}),
+    ("query ($p: Point, $c: Color! = RED) { given(at: $p, color: $c) }", {"p": None}),
+    ("query ($c: Color = RED) { given(color: $c) point(at: {x: 1}, color: $c) }", {"c": None}),
+    ("query ($n: Int) { a: maybe b: maybe(number: null) c: maybe(number: $n) d: maybe(number: 1) }", {}),
+    ("query ($n: Int) { maybe(number: $n) }", {"n": None}),
     ("{ guarded a: guarded(good: true) guardedLater }", {}),
     ("{ shouted shoutedLater }", {}),
     ("{ rooted parent still path }", {}),
@@ -329,4 +362,5 @@ def test_what_strawberry_makes_is_recognized():
     assert find_attribute(query.fields["still"]) is None
     direct = {name for name, field in query.fields.items() if find_resolver(schema, field) is not field.resolve}
     assert {"animals", "path", "later", "still", "either"} <= direct
-    assert not direct & {"guarded", "guardedLater", "shouted", "shoutedLater", "point", "rooted", "parent"}
+    assert not direct & {"guarded", "guardedLater", "shouted", "shoutedLater", "maybe"}
+    assert direct >= {"given", "point", "rooted", "parent"}
