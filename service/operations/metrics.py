@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import platform
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, ProcessCollector
@@ -136,9 +137,9 @@ class Metrics:
         """An HTTP request has ended, and perhaps a GraphQL request in it."""
         self._http_open.dec()
         method = record.method if record.method in _METHODS else OTHER
-        self._http_requests.labels(record.route, method, str(record.status)).inc()
+        self._http_requests(record.route, method, str(record.status)).inc()
         if record.kind != "subscription":  # which lasts for as long as its reader likes
-            self._http_seconds.labels(record.route).observe(record.seconds)
+            self._http_seconds(record.route).observe(record.seconds)
         if record.is_graphql:
             self.count_graphql(record.kind, record.codes, has_run=record.has_run, seconds=record.seconds)
 
@@ -147,14 +148,14 @@ class Metrics:
         bound = [self._codes.bound(code) for code in codes]
         kind = kind or "unknown"
         outcome = "OK" if not bound else "PARTIAL" if has_run else bound[0]
-        self._graphql_requests.labels(kind, outcome).inc()
-        self._graphql_seconds.labels(kind).observe(seconds)
+        self._graphql_requests(kind, outcome).inc()
+        self._graphql_seconds(kind).observe(seconds)
         for code in bound:
-            self._graphql_errors.labels(code).inc()
+            self._graphql_errors(code).inc()
 
     def count_fallback(self, reason: str) -> None:
         """An operation was not compiled."""
-        self._fallbacks.labels(reason).inc()
+        self._fallbacks(reason).inc()
 
     def watch_streams(self, count: Callable[[], int]) -> None:
         """Ask ``count`` how many WebSockets and event streams are open, whenever metrics are read."""
@@ -166,28 +167,28 @@ class Metrics:
         method = call.method if call.method in _METHODS else OTHER
         outcome = self._outcomes.bound(call.outcome)
         if self._series.admit(host, method, call.template, outcome):
-            self._calls.labels(host, method, call.template, outcome).inc()
+            self._calls(host, method, call.template, outcome).inc()
         else:
-            self._calls.labels(OTHER, OTHER, OTHER, outcome).inc()
-        self._call_seconds.labels(host).observe(call.seconds)
+            self._calls(OTHER, OTHER, OTHER, outcome).inc()
+        self._call_seconds(host).observe(call.seconds)
         if call.attempts:
-            self._attempts.labels(host).inc(call.attempts)
+            self._attempts(host).inc(call.attempts)
         else:
-            self._unsent.labels(host).inc()
+            self._unsent(host).inc()
 
     def count_webhook(self, address: str, outcome: str) -> None:
         """A webhook of Sentry's has been answered."""
-        self._webhooks.labels(address, outcome).inc()
+        self._webhooks(address, outcome).inc()
 
     def count_repair(self, outcome: str, types: Sequence[str]) -> None:
         """A look at a connection's issues has ended; ``types`` are those of the events that it added."""
-        self._repairs.labels(outcome).inc()
+        self._repairs(outcome).inc()
         for type_ in types:
-            self._repaired.labels(type_).inc()
+            self._repaired(type_).inc()
 
     def count_delivery(self, outcome: str, seconds: float) -> None:
         """An attempt to deliver an event has ended, so many seconds after the event or its replay."""
-        self._deliveries.labels(outcome).inc()
+        self._deliveries(outcome).inc()
         if outcome == "delivered":
             self._delivery_seconds.observe(seconds)
 
@@ -200,11 +201,12 @@ class Metrics:
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+    # Series by labels' values. prometheus_client looks each up under a lock, and keeps it for ever: so may a cache.
+    def _counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
+        return cache(Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry).labels)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"{_PREFIX}_{name}", text, labels, registry=self.registry, buckets=_SECONDS)
+    def _histogram(self, name: str, text: str, *labels: str) -> Callable[..., Histogram]:
+        return cache(Histogram(f"{_PREFIX}_{name}", text, labels, registry=self.registry, buckets=_SECONDS).labels)
 
 
 def create_metrics_route(metrics: Metrics, *, token: str | None) -> Route:
