@@ -1,7 +1,7 @@
 """From HTTP to a GraphQL request: bounded, strict, and in words of what to change (GraphQL over HTTP, section 5)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -101,8 +101,10 @@ def parse_json(data: bytes, what: str) -> Any:
     """
     try:
         value = msgspec.json.decode(data)
-        # msgspec keeps the last of two equal names, where another reader on the way may have kept the first.
-        _REPEATS.decode(data.decode())
+        # msgspec keeps the last of two equal names, where another reader on the way may have kept the first. What is
+        # written again as it came has none; else (it may be spelled another way) a slower reader looks at each object.
+        if _write(value) != msgspec.json.format(data, indent=-1):
+            _REPEATS.decode(data.decode())
     except RecursionError:
         raise _too_deep(what) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -127,19 +129,19 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
 
 
 _REPEATS = json.JSONDecoder(object_pairs_hook=_unique)
+_write = msgspec.json.Encoder().encode
+_NESTED: Container[object] = frozenset({dict, list})
 
 
-def _check_nesting(value: object, what: str) -> None:
-    level = [value]
+def _check_nesting(value: Any, what: str) -> None:
+    level: list[Any] = [value] if value.__class__ in _NESTED else []
     for _ in range(_MAX_NESTING):
-        level = [inner for outer in level for inner in _members(outer) if isinstance(inner, dict | list)]
         if not level:
             return
-    raise _too_deep(what)
-
-
-def _members(value: object) -> Iterable[object]:
-    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        members = (outer.values() if outer.__class__ is dict else outer for outer in level)
+        level = [inner for each in members for inner in each if inner.__class__ in _NESTED]
+    if level:
+        raise _too_deep(what)
 
 
 async def _read_body(receive: Receive, max_bytes: int) -> bytes:

@@ -52,6 +52,30 @@ def test_nesting_is_limited_with_and_without_a_value_inside(depth: int, opening:
             parse_json(data, "It")
 
 
+@settings(max_examples=scaled(test=300, soak=10_000))
+@given(
+    names=st.lists(st.text(max_size=3), min_size=1, max_size=5),
+    separators=st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t:")]),
+    ascii_only=st.booleans(),
+)
+def test_a_repeated_name_is_found_however_it_is_written(
+    names: list[str], separators: tuple[str, str], ascii_only: bool
+) -> None:
+    comma, colon = separators
+    members = comma.join(f"{json.dumps(name, ensure_ascii=ascii_only)}{colon}1.0" for name in names)
+    data = f'[{{"a"{colon}{{{members}}}}}]'.encode()
+    if len(set(names)) == len(names):
+        assert parse_json(data, "It") == [{"a": dict.fromkeys(names, 1.0)}]
+    else:
+        with pytest.raises(MalformedRequest, match="twice"):
+            parse_json(data, "It")
+
+
+def test_one_name_in_two_spellings_is_repeated() -> None:
+    with pytest.raises(MalformedRequest, match="twice: a"):
+        parse_json(b'{"a":1,"\\u0061":2}', "It")
+
+
 def test_a_repeated_name_is_quoted_in_part() -> None:
     name = "n" * 5000
     with pytest.raises(MalformedRequest) as caught:
