@@ -4,7 +4,7 @@ https://www.apollographql.com/docs/graphos/reference/federation/subgraph-specifi
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from strawberry.federation import Schema
@@ -53,18 +53,21 @@ class Subgraph(Schema):
 
 def _parse(representation: object) -> tuple[Loader, tuple[str, ...]]:
     """How to load a representation, and its key. Fields beyond the key are left alone."""
-    if not isinstance(representation, Mapping):
+    if not isinstance(representation, dict):
         raise BadInput("A representation must be an object.")
     name = representation.get("__typename")
     keys = _KEYS.get(name) if isinstance(name, str) else None
     if keys is None:
         raise BadInput("`__typename` must be one of " + ", ".join(f"`{name}`" for name in _KEYS) + ".")
     for fields, load in keys:
-        if all(field in representation for field in fields):
-            values = tuple(representation[field] for field in fields)
-            if all(isinstance(value, str) for value in values):
-                return load, values
-            raise BadInput("A key's fields must be strings.")
+        try:
+            values = tuple(map(representation.__getitem__, fields))
+        except KeyError:
+            continue
+        for value in values:
+            if not isinstance(value, str):
+                raise BadInput("A key's fields must be strings.")
+        return load, values
     raise BadInput("A representation must hold all fields of a key.")
 
 
