@@ -21,10 +21,11 @@ async def together(work: Iterable[Coroutine[Any, Any, V]]) -> list[V]:
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         return await asyncio.gather(*tasks)
-    finally:
+    except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 @contextlib.asynccontextmanager

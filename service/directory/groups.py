@@ -14,7 +14,7 @@ from service.connections.credentials import refuse_empty
 from service.directory.members import Source, naming_scope, walk_pages
 from service.directory.user import Group, Membership, find_role
 from service.sentry.client import SentryClient
-from service.sentry.payloads import MemberDetail, Team, TeamMember
+from service.sentry.payloads import MemberDetail, Team, TeamMember, decode
 from service.sentry.reads import PAGE_SIZE, Page, fetch_member_detail, fetch_team_members, fetch_teams
 from service.tasks import Coalescer, together
 
@@ -57,12 +57,13 @@ class GroupReader:
             teams = await self.teams(source)
         walks = sum(math.ceil((team.member_count or 0) / PAGE_SIZE) for team in teams)
         if len(member_ids) < walks:
-            details = await together(self.detail(source, member_id) for member_id in member_ids)
-            return {detail.id: _memberships_of(source, detail, teams) for detail, _ in details}
+            bodies = await together(self.detail(source, member_id) for member_id in member_ids)
+            details = [decode(body, MemberDetail) for body in bodies]
+            return {detail.id: _memberships_of(source, detail, teams) for detail in details}
         return await self._walking.run(key, lambda: self._walk(source, teams))
 
-    async def detail(self, source: Source, member_id: str) -> tuple[MemberDetail, bytes]:
-        """A member's details and their untouched JSON (``GET organizations/{o}/members/{id}/``)."""
+    async def detail(self, source: Source, member_id: str) -> bytes:
+        """The untouched JSON of a member's details (``GET organizations/{o}/members/{id}/``). Raises UpstreamError."""
         with naming_scope("member:read"):
             return await fetch_member_detail(self._client, source.account, member_id)
 

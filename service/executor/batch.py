@@ -97,7 +97,9 @@ class Batch:
     async def run(self, run: Run) -> None:
         """Call the resolver, and complete a value for each parent."""
         place = self._place
-        rows = [row for row in self._rows if not run.errors.has_nulled_position(real_path(row[1]))]
+        rows = self._rows
+        if run.errors.errors:  # else nothing is nulled, and nobody needs all the paths
+            rows = [row for row in rows if not run.errors.has_nulled_position(real_path(row[1]))]
         if not rows:
             return
         results: Sequence[Any]

@@ -130,8 +130,7 @@ class Lookups:
     async def _details(self, source: Source, member_ids: Sequence[str]) -> dict[str, msgspec.Raw | ServiceError]:
         async def load_one(member_id: str) -> msgspec.Raw | ServiceError:
             try:
-                _, body = await self._services.groups.detail(source, member_id)
-                return _without_invite_link(body)
+                return _without_invite_link(await self._services.groups.detail(source, member_id))
             except ServiceError as error:
                 return error
 

@@ -11,7 +11,6 @@ from service.sentry.payloads import (
     ApiRoot,
     Installation,
     Member,
-    MemberDetail,
     Organization,
     Project,
     Region,
@@ -122,10 +121,9 @@ def _team_members(account: Account, team: str) -> ApiPath:
     return ApiPath.of("teams", account.organization, team, "members")
 
 
-async def fetch_member_detail(client: SentryClient, account: Account, member_id: str) -> tuple[MemberDetail, bytes]:
-    """One member with teams and roles, and the untouched JSON."""
-    response = await client.get(account, ApiPath.of("organizations", account.organization, "members", member_id))
-    return decode(response.body, MemberDetail), response.body
+async def fetch_member_detail(client: SentryClient, account: Account, member_id: str) -> bytes:
+    """The untouched JSON of one member, which holds a :class:`MemberDetail`."""
+    return (await client.get(account, ApiPath.of("organizations", account.organization, "members", member_id))).body
 
 
 async def fetch_me(client: SentryClient, account: Account) -> Member:
