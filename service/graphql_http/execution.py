@@ -105,20 +105,27 @@ async def execute_event(executor: "Executor[Any]", event: object, context: objec
 async def finish_query(running: Awaitable[ExecutionResult], receive: Receive) -> ExecutionResult:
     """Wait for a query while its client does; cancelled, or left by the client, it stops all that it began.
 
-    Raises :class:`ClientDisconnected`.
+    The query runs in the caller's task: in one of its own, its result would wait for a turn of the loop in which all
+    other requests may build theirs, and 128 clients cost 20 MiB more. Raises :class:`ClientDisconnected`.
     """
-    work = asyncio.ensure_future(running)
-    gone = asyncio.ensure_future(wait_for_disconnect(receive))
-    try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise ClientDisconnected
-        return work.result()
-    finally:
-        await _stop(work, gone)
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    cancelled_before, has_left = task.cancelling(), False
 
-
-async def _stop(*tasks: "asyncio.Future[Any]") -> None:
-    for task in tasks:
+    def leave(_: "asyncio.Future[None]") -> None:
+        nonlocal has_left
+        has_left = True
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+
+    gone = asyncio.ensure_future(wait_for_disconnect(receive))
+    gone.add_done_callback(leave)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        if has_left and task.cancelling() == cancelled_before + 1:  # by nobody else, such as a deadline
+            raise ClientDisconnected from None
+        raise
+    finally:
+        if has_left:
+            task.uncancel()
+        gone.remove_done_callback(leave)
+        gone.cancel()

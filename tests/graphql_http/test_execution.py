@@ -1,0 +1,74 @@
+import asyncio
+from typing import Any
+
+import pytest
+from graphql import ExecutionResult
+
+from service.graphql_http.execution import finish_query
+from service.graphql_http.requests import ClientDisconnected
+
+
+class Client:
+    """Sends nothing until it leaves; ``query`` waits for ever, and ``is_stopped`` says that it was told to end."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+        self.is_stopped = False
+
+    async def receive(self) -> dict[str, Any]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def query(self) -> ExecutionResult:
+        try:
+            return await asyncio.Future()
+        finally:
+            self.is_stopped = True
+
+
+async def test_a_client_that_leaves_stops_its_query_and_no_more():
+    client = Client()
+    client.left.set()
+    with pytest.raises(ClientDisconnected):
+        await finish_query(client.query(), client.receive)
+    assert client.is_stopped
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_who_is_cancelled_while_the_client_leaves_stays_cancelled():
+    client = Client()
+    task = asyncio.create_task(finish_query(client.query(), client.receive))
+    await asyncio.sleep(0)
+    client.left.set()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert client.is_stopped
+
+
+async def test_a_deadline_that_comes_as_the_client_leaves_is_the_deadline():
+    client = Client()
+
+    async def ask() -> None:
+        async with asyncio.timeout(None) as clock:
+            client.left.set()
+            asyncio.get_running_loop().call_soon(clock.reschedule, 0)
+            await finish_query(client.query(), client.receive)
+
+    with pytest.raises(TimeoutError):
+        await ask()
+
+
+async def test_nobody_listens_for_a_client_whose_query_has_ended():
+    client = Client()
+
+    async def answer() -> ExecutionResult:
+        await asyncio.sleep(0)
+        return ExecutionResult({"a": 1})
+
+    before = asyncio.all_tasks()
+    assert (await finish_query(answer(), client.receive)).data == {"a": 1}
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
