@@ -35,7 +35,9 @@ def running(
     *command: str, port: int, env: dict[str, str] | None = None, program: str = sys.executable
 ) -> Iterator[psutil.Process]:
     """A child process that listens on ``port``, ended afterwards."""
-    child = subprocess.Popen([program, *command], cwd=REPOSITORY, env={**os.environ, **(env or {})})
+    env = {**os.environ, **(env or {})}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # a start in production finds its modules compiled: the image's are
+    child = subprocess.Popen([program, *command], cwd=REPOSITORY, env=env)
     try:
         for _ in range(12000):
             if child.poll() is not None:
