@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from cachetools import LRUCache
 from graphql import (
     DocumentNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     GraphQLSyntaxError,
@@ -26,6 +27,7 @@ from service.errors import RequestTooLarge
 from service.graphql_http.cost import CostPlan, CostTable, compile_cost
 from service.graphql_http.limits import Limits, check_limits
 from service.graphql_http.problems import InvalidDocument, OperationNotFound, UnparsableDocument
+from service.graphql_http.variables import Variables
 
 # Errors in one document or its variables; the rest would only repeat the reason.
 MAX_ERRORS = 20
@@ -58,6 +60,7 @@ class Operation:
 
     name: str | None
     node: OperationDefinitionNode
+    variables: Variables
     cost: CostPlan
 
     @property
@@ -76,6 +79,7 @@ class Document:
     """A valid document within the limits."""
 
     ast: DocumentNode
+    fragments: dict[str, FragmentDefinitionNode]
     _schema: GraphQLSchema
     _costs: CostTable
     _operations: dict[str | None, Operation] = field(default_factory=dict)
@@ -90,7 +94,9 @@ class Document:
         """The operation of that name, or the only one. Raises :class:`OperationNotFound`."""
         if name not in self._operations:
             node = self._find(name)
-            self._operations[name] = Operation(name, node, compile_cost(self._schema, self._costs, self.ast, node))
+            variables = Variables.compile(self._schema, node.variable_definitions or ())
+            cost = compile_cost(self._schema, self._costs, self.ast, node)
+            self._operations[name] = Operation(name, node, variables, cost)
         return self._operations[name]
 
     def _find(self, name: str | None) -> OperationDefinitionNode:
@@ -129,7 +135,9 @@ class Documents:
         """
         found = self._cache.get(text)
         if found is None:
-            found = Document(self._check(text), self._schema, self._costs)
+            ast = self._check(text)
+            fragments = {node.name.value: node for node in ast.definitions if isinstance(node, FragmentDefinitionNode)}
+            found = Document(ast, fragments, self._schema, self._costs)
             if found.tokens <= self._cache.maxsize:
                 self._cache[text] = found
         return found

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import strawberry
-from graphql import ExecutionResult
+from graphql import ExecutionResult, default_field_resolver, default_type_resolver
 from graphql.execution import create_source_event_stream, execute_subscription_event
+from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.executor import Executor
 from graphql.type.definition import GraphQLResolveInfoHelpers
 from starlette.types import Receive
@@ -64,20 +65,27 @@ class Runner:
         request: GraphQLRequest,
         context: object,
     ) -> "Executor[Any]":
-        executor = executor_class.build(
+        variables = operation.variables.coerce(
+            request.variables, max_errors=MAX_ERRORS, hide_suggestions=self.hide_suggestions
+        )
+        if isinstance(variables, list):
+            raise OperationRefused(InvalidVariables(variables))
+        # Not by its `build`, which looks up anew what the document and the operation hold.
+        executor = executor_class(
             self.schema._schema,  # noqa: SLF001 - where every integration finds it
-            document.ast,
+            document.fragments,
+            {name: FragmentDetails(node) for name, node in document.fragments.items()},
             None,
             context,
-            request.variables,
-            operation.name,
+            operation.node,
+            variables,
+            default_field_resolver,
+            default_type_resolver,
+            default_field_resolver,
             is_awaitable=cast("Any", optimized_is_awaitable),
-            max_coercion_errors=MAX_ERRORS,
             hide_suggestions=self.hide_suggestions,
-            operation_extensions=request.extensions,
+            operation_extensions=request.extensions,  # type: ignore[call-arg]  # Strawberry's own, of its subclass
         )
-        if isinstance(executor, list):
-            raise OperationRefused(InvalidVariables(executor))
         # The executor holds these as methods of its own: a cycle, and with it the context and all that it loaded would
         # stay until the collector comes.
         itself = weakref.proxy(executor)

@@ -6,15 +6,19 @@ from typing import Any
 
 import msgspec
 import pytest
-from graphql import ExecutionResult, get_introspection_query, parse
+from graphql import ExecutionResult, get_introspection_query
 
 from service.executor import create_executor
+from service.graphql_http.cost import read_costs
+from service.graphql_http.documents import Documents
 from service.graphql_http.execution import Runner
+from service.graphql_http.limits import Limits
 from service.graphql_http.requests import GraphQLRequest
 from service.sandbox.app import Sandbox
 from service.schema.build import build_schema
 from service.schema.context import Context
 from service.schema.prepared import PREPARED
+from service.settings import Settings
 from tests.graph_fixture import SMALL, Graph, serve_graph
 
 WHOLE_USERS = """
@@ -38,12 +42,13 @@ query ($r: [_Any!]!) { _entities(representations: $r) { __typename ... on Connec
 
 
 async def run(graph: Graph, text: str, executor_class: Any, **variables: Any) -> Any:
-    runner = Runner(build_schema(), hide_suggestions=True, executor_class=executor_class)
-    document: Any = parse(text)
-    operation: Any = type("Operation", (), {"name": None})
+    schema = build_schema()
+    runner = Runner(schema, hide_suggestions=True, executor_class=executor_class)
+    limits = Limits.of(Settings(introspection=True))
+    document = Documents(schema._schema, limits, read_costs(schema)).load(text)
     running = runner.start(
-        type("Document", (), {"ast": document}),  # type: ignore[arg-type]
-        operation,
+        document,
+        document.operation(None),
         GraphQLRequest(text, None, variables, {}, None),
         Context(graph.caller, graph.runtime.services),
     )
