@@ -1,6 +1,5 @@
 """A field's arguments, read as far as they can be before anybody's variables are known."""
 
-from collections.abc import Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -18,7 +17,7 @@ from graphql import (
     is_non_null_type,
     is_required_argument,
 )
-from graphql.execution.values import coerce_argument
+from graphql.execution.values import VariableValues, coerce_argument, get_argument_values
 
 
 class _Variable(NamedTuple):
@@ -30,64 +29,72 @@ class _Variable(NamedTuple):
     default: Any
 
 
+class _Literal(NamedTuple):
+    """An argument that each call needs its own value of: it holds variables, or can be changed, or does not fit."""
+
+    name: str
+
+
 class Arguments:
-    """The arguments of one field of an operation: constants that nobody can change, and whole variables."""
+    """The arguments of one field of an operation: constants that nobody can change, whole variables, and others."""
 
-    __slots__ = ("_parts", "constants")
+    __slots__ = ("_definition", "_node", "_parts", "can_be_shared", "constants")
 
-    def __init__(self, parts: dict[str, Any]) -> None:
-        self._parts = parts
-        self.constants = None if any(part.__class__ is _Variable for part in parts.values()) else parts
-        """All of them; None where some are variables."""
+    def __init__(self, definition: GraphQLField, node: FieldNode) -> None:
+        self._definition = definition
+        self._node = node
+        self._parts = {argument.out_name or name: self._read(name) for name, argument in definition.args.items()}
+        kinds = {part.__class__ for part in self._parts.values()}
+        self.can_be_shared = _Literal not in kinds
+        """Whether several calls of one request may get the same values."""
+        self.constants = None
+        """All of them, where they are constants; else None."""
+        if not kinds & {_Variable, _Literal}:
+            self.constants = {name: part for name, part in self._parts.items() if part is not Undefined}
 
-    def fill(self, variables: Mapping[str, Any]) -> dict[str, Any] | None:
-        """All of them, for these coerced variables; None where one does not fit, and graphql-core has to say why."""
+    def fill(self, variables: VariableValues, *, hide_suggestions: bool) -> dict[str, Any]:
+        """All of them, as graphql-core would coerce them. Raises GraphQLError where one does not fit."""
+        coerced = variables.coerced
         found: dict[str, Any] = {}
         for name, part in self._parts.items():
             value = part
             if part.__class__ is _Variable:
-                value = variables.get(part.name, Undefined)
+                value = coerced.get(part.name, Undefined)
                 if value is Undefined and not part.is_required:
                     value = part.default
-                    if value is Undefined:
-                        continue
                 elif value is Undefined or (value is None and not part.may_be_null):
-                    return None
-            found[name] = value
+                    return get_argument_values(self._definition, self._node, variables, None, hide_suggestions)
+            elif part.__class__ is _Literal:
+                value = self._coerce(part.name, variables, hide_suggestions=hide_suggestions)
+            if value is not Undefined:
+                found[name] = value
         return found
 
-
-def read_arguments(definition: GraphQLField, node: FieldNode) -> Arguments | None:
-    """Read a field's arguments; None where graphql-core has to coerce them for each call.
-
-    So it is for constants that somebody could change, variables inside of lists and objects, and what does not fit.
-    """
-    given = {argument.name.value: argument for argument in node.arguments or ()}
-    parts: dict[str, Any] = {}
-    for name, argument in definition.args.items():
-        value = given[name].value if name in given else None
-        variable = value if isinstance(value, VariableNode) else None
+    def _read(self, name: str) -> Any:
+        argument = self._definition.args[name]
+        given = self._find(name)
+        variable = given.value if given is not None and isinstance(given.value, VariableNode) else None
         is_required = is_required_argument(argument)
-        if variable is None and value is not None and _has_variable(value):
-            return None
+        if given is not None and variable is None and _has_variable(given.value):
+            return _Literal(name)
         try:  # without variables: one that is not given leaves the argument's default
-            constant = Undefined if variable and is_required else _coerce(definition, node, name, given.get(name))
+            constant = Undefined if variable is not None and is_required else self._coerce(name, None)
         except GraphQLError:
-            return None
+            return _Literal(name)
         if not is_immutable(constant):
-            return None
-        key = argument.out_name or name
-        if variable is not None:
-            parts[key] = _Variable(variable.name.value, is_required, not is_non_null_type(argument.type), constant)
-        elif constant is not Undefined:
-            parts[key] = constant
-    return Arguments(parts)
+            return _Literal(name)
+        if variable is None:
+            return constant
+        return _Variable(variable.name.value, is_required, not is_non_null_type(argument.type), constant)
 
+    def _coerce(self, name: str, variables: VariableValues | None, *, hide_suggestions: bool = True) -> Any:
+        found: dict[str, Any] = {}
+        argument = self._definition.args[name]
+        coerce_argument(found, self._node, name, argument, self._find(name), variables, None, hide_suggestions)
+        return next(iter(found.values()), Undefined)
 
-def _coerce(definition: GraphQLField, node: FieldNode, name: str, given: ArgumentNode | None) -> Any:
-    found: dict[str, Any] = {}
-    coerce_argument(found, node, name, definition.args[name], given, None, None)
-    return next(iter(found.values()), Undefined)
+    def _find(self, name: str) -> ArgumentNode | None:
+        return next((each for each in self._node.arguments or () if each.name.value == name), None)
 
 
 def _has_variable(node: Node) -> bool:

@@ -105,7 +105,8 @@ class Batch:
         results: Sequence[Any]
         try:
             path = make_path((real_path(rows[0][1]), place.key, place.typename))
-            arguments = run.arguments(place) if place.constants is None else place.constants
+            constants = place.arguments.constants
+            arguments = run.arguments(place) if constants is None else constants
             info, arguments = self._resolver.prepare(run.info(place.info_head, path), arguments)
             results = await call(self._resolver.resolve, [source for source, _, _ in rows], info, arguments)
         except Exception as error:  # noqa: BLE001 - the error of each of them

@@ -109,10 +109,10 @@ class Unit:
             if field.resolve is not None:
                 resolve = self._name("resolve", field, field.resolve)
             arguments = ""
-            if field.constants is None:
+            if field.arguments.constants is None:
                 arguments = f", **run.arguments({self._name('field', field, field)})"
-            elif field.constants:
-                arguments = f", **{self._name('arguments', field, field.constants)}"
+            elif field.arguments.constants:
+                arguments = f", **{self._name('arguments', field, field.arguments.constants)}"
             head = self._name("info", field, field.info_head)
             value = f"{resolve}(source, run.info({head}, make_path(({key}))){arguments})"
         settle = self._name("settle", field, field.settle)

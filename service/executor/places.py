@@ -20,10 +20,9 @@ from graphql import (
     located_error,
 )
 from graphql.execution.collect_fields import FieldDetailsList
-from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path
 
-from service.executor.arguments import read_arguments
+from service.executor.arguments import Arguments
 from service.executor.run import PathLike, Run, make_path, real_path
 
 if TYPE_CHECKING:
@@ -150,10 +149,7 @@ class Field(Place):
         self.attribute: str | None = None
         """The attribute that holds the value, where reading it is all that its resolver does."""
         self.is_typename = definition is TypeNameMetaFieldDef
-        self.arguments = read_arguments(definition, nodes[0])
-        """The arguments; None where each call needs its own."""
-        self.constants = self.arguments.constants if self.arguments else None
-        """The arguments, where no variables are needed for them."""
+        self.arguments = Arguments(definition, nodes[0])
         self.batch: BatchResolver | None = None
         self.local = ""
         """The local variable that holds it in generated code."""
@@ -185,7 +181,8 @@ class Field(Place):
                 value = getattr(source, self.attribute)
             else:
                 resolve = self.resolve or run.field_resolver
-                arguments = run.arguments(self) if self.constants is None else self.constants
+                constants = self.arguments.constants
+                arguments = run.arguments(self) if constants is None else constants
                 value = resolve(source, run.info(self.info_head, path), **arguments)
         except Exception as error:  # noqa: BLE001 - errors of resolvers become errors of the response
             return self.fail(run, error, path)
@@ -195,10 +192,6 @@ class Field(Place):
         """A new batch of parents of a batched field."""
         assert self.batch is not None  # noqa: S101 - for the type checker
         return self.batch.begin(self)
-
-    def coerce_arguments(self, variables: VariableValues, *, hide_suggestions: bool) -> dict[str, Any]:
-        """The arguments for these variables. Raises GraphQLError where they do not fit."""
-        return get_argument_values(self.definition, self.nodes[0], variables, None, hide_suggestions)
 
     def info(self, run: Run, path: Path | None) -> Any:
         """The field's ``GraphQLResolveInfo``; ``path`` may be that of an item below it."""

@@ -97,11 +97,9 @@ class Run:
         found = self._arguments.get(field)
         if found is None:
             executor = self.executor
-            variables = executor.variable_values
-            found = field.arguments.fill(variables.coerced) if field.arguments is not None else None
-            if found is None:
-                return field.coerce_arguments(variables, hide_suggestions=executor.hide_suggestions)
-            self._arguments[field] = found
+            found = field.arguments.fill(executor.variable_values, hide_suggestions=executor.hide_suggestions)
+            if field.arguments.can_be_shared:
+                self._arguments[field] = found
         return found
 
     def later(self, coroutine: Coroutine[Any, Any, Any], *held: Any) -> Coroutine[Any, Any, Any]:
