@@ -1,9 +1,12 @@
 """What a field's selection holds, read from the document: so that work can start before its turn comes."""
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from graphql import FieldNode, FragmentSpreadNode, GraphQLResolveInfo, InlineFragmentNode, SelectionSetNode
+
+Tree = dict[str, "Tree | None"]
+"""Fields by name, each with those looked for below it; None is one that is looked for itself."""
 
 
 def selects(info: GraphQLResolveInfo[Any], *paths: tuple[str, ...]) -> bool:
@@ -11,25 +14,35 @@ def selects(info: GraphQLResolveInfo[Any], *paths: tuple[str, ...]) -> bool:
 
     A field under ``@skip`` or ``@include`` counts as selected: the answer is a hint, never a promise.
     """
-    return any(_holds(info, node.selection_set, path) for path in paths for node in info.field_nodes)
+    tree = _plant(paths)
+    return any(_holds(info, node.selection_set, tree) for node in info.field_nodes)
 
 
-def _holds(info: GraphQLResolveInfo[Any], selection_set: SelectionSetNode | None, path: tuple[str, ...]) -> bool:
-    name, *rest = path
-    return any(
-        field.name.value == name and (not rest or _holds(info, field.selection_set, tuple(rest)))
-        for field in _fields(info, selection_set)
-    )
+@cache  # there are as many as calls in this program
+def _plant(paths: tuple[tuple[str, ...], ...]) -> Tree:
+    tree: Tree = {}
+    for *way, last in paths:
+        branch: Tree | None = tree
+        for name in way:
+            branch = branch.setdefault(name, {}) if branch is not None else None
+        if branch is not None:
+            branch[last] = None
+    return tree
 
 
-def _fields(info: GraphQLResolveInfo[Any], selection_set: SelectionSetNode | None) -> Iterator[FieldNode]:
-    if selection_set is None:
-        return
-    for selection in selection_set.selections:
+def _holds(info: GraphQLResolveInfo[Any], selection_set: SelectionSetNode | None, tree: Tree) -> bool:
+    for selection in selection_set.selections if selection_set is not None else ():
         if isinstance(selection, FieldNode):
-            yield selection
+            name = selection.name.value
+            if name in tree:
+                below = tree[name]
+                if below is None or _holds(info, selection.selection_set, below):
+                    return True
         elif isinstance(selection, InlineFragmentNode):
-            yield from _fields(info, selection.selection_set)
+            if _holds(info, selection.selection_set, tree):
+                return True
         elif isinstance(selection, FragmentSpreadNode) and (fragment := info.fragments.get(selection.name.value)):
             definition = getattr(fragment, "definition", fragment)
-            yield from _fields(info, definition.selection_set)
+            if _holds(info, definition.selection_set, tree):
+                return True
+    return False
