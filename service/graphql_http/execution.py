@@ -117,12 +117,13 @@ async def finish_query(running: Awaitable[ExecutionResult], receive: Receive) ->
     other requests may build theirs, and 128 clients cost 20 MiB more. Raises :class:`ClientDisconnected`.
     """
     task = cast("asyncio.Task[Any]", asyncio.current_task())
-    cancelled_before, has_left = task.cancelling(), False
+    cancelled_before, has_left, is_over = task.cancelling(), False, False
 
     def leave(_: "asyncio.Future[None]") -> None:
         nonlocal has_left
-        has_left = True
-        task.cancel()
+        if not is_over:  # it may be called a turn after the client left, in which the query has ended
+            has_left = True
+            task.cancel()
 
     gone = asyncio.ensure_future(wait_for_disconnect(receive))
     gone.add_done_callback(leave)
@@ -133,7 +134,7 @@ async def finish_query(running: Awaitable[ExecutionResult], receive: Receive) ->
             raise ClientDisconnected from None
         raise
     finally:
+        is_over = True
         if has_left:
             task.uncancel()
-        gone.remove_done_callback(leave)
         gone.cancel()

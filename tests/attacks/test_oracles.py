@@ -32,7 +32,8 @@ async def stranger(graph: Graph, request: pytest.FixtureRequest) -> tuple[Graph,
         caller = await graph.as_role(Role.ADMIN, connection_ids=[own.id])
     else:
         caller = await graph.as_tenant("Other")
-    await caller.query("{ connections { totalCount } }")  # the caller is known from here on
+    # From here on the caller is known, and which connections it sees.
+    await caller.query("{ connections { totalCount } auditLog(first: 1) { nodes { action } } }")
     await graph.query(BY_ID["connection"], id=secret.id)
     return caller, secret.id, secret.external_id
 

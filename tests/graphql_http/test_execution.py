@@ -72,3 +72,20 @@ async def test_nobody_listens_for_a_client_whose_query_has_ended():
     assert (await finish_query(answer(), client.receive)).data == {"a": 1}
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_who_leaves_in_the_turn_in_which_the_query_ends_cancels_nobody():
+    left = asyncio.get_running_loop().create_future()
+
+    async def receive() -> dict[str, Any]:
+        return await left  # type: ignore[no-any-return]
+
+    async def answer() -> ExecutionResult:
+        await asyncio.sleep(0)
+        left.set_result({"type": "http.disconnect"})
+        await asyncio.sleep(0)
+        return ExecutionResult({"a": 1})
+
+    assert (await finish_query(answer(), receive)).data == {"a": 1}
+    for _ in range(3):
+        await asyncio.sleep(0)  # where a cancellation would be raised
