@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import Select
 
 from service.columns import now
 from service.connections.cache import ConnectionCache, Linked
@@ -71,7 +72,7 @@ class ConnectionStore:
         wanted = {connection_id for connection_id in ids if is_connection_id(connection_id)}
         found = {each: _seen(caller, self._cache.get(caller.tenant_id, each)) for each in wanted}
         missing = [connection_id for connection_id, linked in found.items() if linked is None]
-        loaded = await self._load(caller, col(ConnectionRecord.id).in_(missing)) if missing else []
+        loaded = await self._load(_select_linked(caller, col(ConnectionRecord.id).in_(missing))) if missing else []
         return {linked.connection.id: linked.connection for linked in [*found.values(), *loaded] if linked}
 
     async def get_many_by_external_id(self, caller: Caller, external_ids: Iterable[str]) -> dict[str, ConnectionRecord]:
@@ -79,7 +80,8 @@ class ConnectionStore:
         wanted = set(storable(external_ids))
         found = {each: _seen(caller, self._cache.get_by_external_id(caller.tenant_id, each)) for each in wanted}
         missing = [external_id for external_id, linked in found.items() if linked is None]
-        loaded = await self._load(caller, col(ConnectionRecord.external_id).in_(missing)) if missing else []
+        condition = col(ConnectionRecord.external_id).in_(missing)
+        loaded = await self._load(_select_linked(caller, condition)) if missing else []
         return {linked.connection.external_id: linked.connection for linked in [*found.values(), *loaded] if linked}
 
     async def get_linked(self, caller: Caller, connection_id: str, *, fresh: bool = False) -> Linked:
@@ -88,7 +90,7 @@ class ConnectionStore:
         if linked is None and is_connection_id(connection_id):
 
             def load() -> Awaitable[list[Linked]]:
-                return self._load(caller, col(ConnectionRecord.id) == connection_id)
+                return self._load(_select_linked(caller, col(ConnectionRecord.id) == connection_id))
 
             # Once for all who miss it in the cache at once, but for who comes after a write of ours.
             key = (caller, connection_id, self._cache.writes)
@@ -129,9 +131,9 @@ class ConnectionStore:
             conditions.append(col(ConnectionRecord.id) < before)
         is_backward = before is not None and after is None
         order = col(ConnectionRecord.id).desc() if is_backward else col(ConnectionRecord.id).asc()
-        statement = select(ConnectionRecord).where(*visible(caller), *conditions).order_by(order).limit(limit)
-        async with self._database.session() as session:
-            found = list(await session.exec(statement))
+        # With their credentials: whoever lists connections often reads through them next.
+        loaded = await self._load(_select_linked(caller, *conditions).order_by(order).limit(limit))
+        found = [linked.connection for linked in loaded]
         return found[::-1] if is_backward else found
 
     async def every(self, caller: Caller) -> list[ConnectionRecord]:
@@ -281,18 +283,22 @@ class ConnectionStore:
         self._cache.forget(changed)
         return changed
 
-    async def _load(self, caller: Caller, condition: ColumnElement[bool]) -> list[Linked]:
+    async def _load(self, statement: Select[ConnectionRecord, CredentialRecord]) -> list[Linked]:
         writes = self._cache.writes
-        statement = (
-            select(ConnectionRecord, CredentialRecord)
-            .join(CredentialRecord, is_credential_of_connection(), isouter=True)
-            .where(*visible(caller), condition)
-        )
         async with self._database.session() as session:
             found = [Linked(connection, credential) for connection, credential in await session.exec(statement)]
         for linked in found:
             self._cache.add(linked, writes=writes)
         return found
+
+
+def _select_linked(caller: Caller, *conditions: ColumnElement[bool]) -> Select[ConnectionRecord, CredentialRecord]:
+    """Connections that the caller sees, each with its credential or None."""
+    return (
+        select(ConnectionRecord, CredentialRecord)
+        .join(CredentialRecord, is_credential_of_connection(), isouter=True)
+        .where(*visible(caller), *conditions)
+    )
 
 
 async def _find_to_replace(session: AsyncSession, caller: Caller, link: Link) -> ConnectionRecord | None:

@@ -392,6 +392,15 @@ async def test_lists_are_remembered_for_who_asked_and_what(store, vault, admin):
     assert asked == []
 
 
+async def test_whoever_lists_connections_reads_through_them_without_asking_again(store, vault, admin):
+    for name in ("one", "other"):
+        await add_connection(store, vault, admin, name)
+    with statements() as asked:
+        for each in await store.page(admin, limit=10):
+            assert (await store.get_linked(admin, each.id)).credential is not None
+    assert len(asked) == 1
+
+
 async def test_a_cached_connection_needs_no_database(store, vault, admin, database):
     connection = await add_connection(store, vault, admin, "cust")
     await store.get_many(admin, [connection.id])
