@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
             return
         answer.feed(data)
         if answer.is_ended:
-            self._finish(is_reusable=answer.is_last_word)
+            self._finish(is_reusable=answer.is_reusable)
         if self._left == 0:
             self.pause()
 
@@ -138,7 +138,7 @@ class Answer(httpx.AsyncByteStream):
         self.headers: list[tuple[bytes, bytes]] = []
         self.is_ended = False
         """Whether nothing of it is still to come."""
-        self.is_last_word = False
+        self.is_reusable = False
         """Whether it has ended as it should, and the connection may be asked for the next."""
         self._connection = connection
         self._has_body = has_body
@@ -170,7 +170,7 @@ class Answer(httpx.AsyncByteStream):
                 raise StopAsyncIteration
             await self._wait()
         piece = self._pieces.popleft()
-        if self._size >= _READ_BUFFER > self._size - len(piece):
+        if self._size >= _READ_BUFFER > self._size - len(piece) and not self.is_ended:
             self._connection.resume()
         self._size -= len(piece)
         return piece
@@ -195,7 +195,7 @@ class Answer(httpx.AsyncByteStream):
             if self._parser is not None:
                 self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self.is_last_word = False
+            self.is_reusable = False
             self.fail(httpx.RemoteProtocolError("The answer is not HTTP."))
         if not self._has_head and self._head_left <= 0:
             self.fail(httpx.RemoteProtocolError("The answer's headers do not end."))
@@ -209,7 +209,7 @@ class Answer(httpx.AsyncByteStream):
 
     def on_message_begin(self) -> None:  # noqa: D102 - of the parser, as those below
         if self.is_ended:
-            self.is_last_word = False  # more came than was asked for: whose would the next answer be?
+            self.is_reusable = False  # more came than was asked for: whose would the next answer be?
 
     def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102
         if self._has_head:
@@ -240,12 +240,14 @@ class Answer(httpx.AsyncByteStream):
 
     def on_message_complete(self) -> None:  # noqa: D102
         if self._has_head and not self.is_ended:
-            self.is_last_word = self._parser.should_keep_alive()
+            self.is_reusable = self._parser.should_keep_alive()
             self._close()
 
     def _close(self) -> None:
         self.is_ended = True
         self._parser = None
+        if self._size >= _READ_BUFFER:
+            self._connection.resume()  # for the next answer: whoever reads this one may never come to its end
         self._wake()
 
     def _wake(self) -> None:

@@ -251,6 +251,29 @@ async def test_a_slow_reader_pauses_the_connection_and_gets_every_byte() -> None
         assert most < 2**19
 
 
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_connection_whose_answer_has_come_reads_on_whether_anybody_reads_that_answer(*, is_read: bool) -> None:
+    """Else the next answer on it would wait for a reader who may have gone."""
+    async with talk() as mine:
+        large, size, paused = mine.ask(), 2**19, []
+        mine.feed(HEAD + b"Content-Length: %d\r\n\r\n" % size)
+        mine.feed(b"x" * (size - 1))
+        paused.append(mine.wire.is_paused)
+        mine.feed(b"x")  # had been read already when it was paused
+        assert mine.ends == [True]
+        paused.append(mine.wire.is_paused)
+        following = mine.ask()
+        mine.feed(HEAD + b"Content-Length: %d\r\n\r\n" % size)
+        mine.feed(b"y" * (size - 1))
+        paused.append(mine.wire.is_paused)
+        if is_read:
+            assert (await read(large))[2] == b"x" * size
+        await large.aclose()
+        paused.append(mine.wire.is_paused)
+        assert paused == [True, False, True, True]
+        assert not following.is_ended
+
+
 async def test_a_connection_with_a_bound_takes_no_more() -> None:
     async with talk(most_bytes=len(HEAD) + 2 + 5) as mine:
         answer = mine.ask()
