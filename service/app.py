@@ -295,7 +295,9 @@ def create_app(runtime: Runtime, *, demo_key: str | None = None) -> ASGIApp:
         middleware=[cors_middleware(settings)],
     )
     app.router.routes.extend(routes)
-    return observer.wrap(Shortcut(app, cors_middleware(settings)), is_draining=lambda: runtime.readiness.is_draining)
+    # Where no other origin may read answers, nothing is to be added to them; preflights go to the application.
+    around = [cors_middleware(settings)] if settings.cors_origins else []
+    return observer.wrap(Shortcut(app, *around), is_draining=lambda: runtime.readiness.is_draining)
 
 
 def _create_routes(runtime: Runtime, demo_key: str | None) -> list[BaseRoute]:

@@ -18,7 +18,10 @@ async def together(work: Iterable[Coroutine[Any, Any, V]]) -> list[V]:
 
     The first error is raised as it is (not in a group), after the others have been cancelled and have ended.
     """
-    tasks = [asyncio.ensure_future(each) for each in work]
+    coroutines = list(work)
+    if len(coroutines) == 1:  # needs no task of its own
+        return [await coroutines[0]]
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:

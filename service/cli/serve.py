@@ -13,6 +13,7 @@ from service.app import Runtime, create_app
 from service.cli.allocator import keep_freed_memory
 from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
+from service.operations.protocol import Protocol
 from service.operations.server import GracefulServer
 from service.settings import Role, Settings, read_settings
 
@@ -50,6 +51,7 @@ async def run_server(app: ASGIApp, runtime: Runtime, sockets: list[socket.socket
     settings = runtime.settings
     config = uvicorn.Config(
         app,
+        http=Protocol,
         lifespan="off",
         log_config=None,
         access_log=False,

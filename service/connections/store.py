@@ -67,6 +67,11 @@ class ConnectionStore:
         self._cache = cache or ConnectionCache()
         self._loads: Coalescer[tuple[Caller, str, int], list[Linked]] = Coalescer()
 
+    def recall(self, caller: Caller, connection_id: str) -> ConnectionRecord | None:
+        """The connection, where it was read a moment ago; None says nothing of it."""
+        linked = _seen(caller, self._cache.get(caller.tenant_id, connection_id))
+        return None if linked is None else linked.connection
+
     async def get_many(self, caller: Caller, ids: Iterable[str]) -> dict[str, ConnectionRecord]:
         """The connections of these ids, without those that are missing or not the caller's."""
         wanted = {connection_id for connection_id in ids if is_connection_id(connection_id)}

@@ -183,9 +183,10 @@ class _Ahead:
         return await self._source(connection_id, page_cursor)
 
     async def stop(self) -> None:
-        for task in self._started.values():
-            task.cancel()
-        await asyncio.gather(*self._started.values(), return_exceptions=True)
+        if self._started:
+            for task in self._started.values():
+                task.cancel()
+            await asyncio.gather(*self._started.values(), return_exceptions=True)
 
 
 async def walk_backward(source: PageSource, connection_ids: Sequence[str], count: int, before: Position) -> Slice:

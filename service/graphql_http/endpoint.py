@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 import strawberry
 from graphql.execution import Executor
 from starlette.background import BackgroundTask
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,7 +29,7 @@ from service.graphql_http.negotiation import (
 )
 from service.graphql_http.origins import check_origin, check_preflighted
 from service.graphql_http.problems import MethodNotAllowed, NotAcceptable, OperationRefused, RequestTimeout
-from service.graphql_http.requests import ClientDisconnected, GraphQLRequest, read_get, read_post
+from service.graphql_http.requests import ClientDisconnected, GraphQLRequest, HttpRequest, read_get, read_post
 from service.graphql_http.responses import (
     encode_payload,
     encode_response,
@@ -112,7 +111,7 @@ class GraphQLEndpoint(Generic[ContextT]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive)
+        request = HttpRequest.of(scope, receive)
         response: ASGIApp
         if request.method == "OPTIONS":
             response = Response(status_code=204, headers={"allow": _METHODS})
@@ -122,7 +121,7 @@ class GraphQLEndpoint(Generic[ContextT]):
             response = await self._respond(request)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> ASGIApp:
+    async def _respond(self, request: HttpRequest) -> ASGIApp:
         media_type, operation, observe = JSON, None, self._graph.observe
         try:
             media_type = choose_media_type(request.headers.get("accept"))
@@ -147,7 +146,7 @@ class GraphQLEndpoint(Generic[ContextT]):
             observe(operation, [ServiceError.code], has_run=False)
             return _encode({"errors": format_unforeseen(error)}, media_type, status=500)
 
-    async def _receive(self, request: Request) -> tuple[Caller, GraphQLRequest]:
+    async def _receive(self, request: HttpRequest) -> tuple[Caller, GraphQLRequest]:
         """Who asks for what. The body of an unknown caller is not read."""
         if request.method not in {"GET", "POST"}:
             raise MethodNotAllowed("This path answers GET and POST.", cure="Send the request by POST.")
@@ -164,7 +163,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         check_preflighted(request.headers)
         return caller, read_get(request, self._max_bytes)
 
-    async def _run(self, request: Request, prepared: Prepared, media_type: str) -> Response:
+    async def _run(self, request: HttpRequest, prepared: Prepared, media_type: str) -> Response:
         """Run a query or mutation to its end or the deadline."""
         operation = prepared.operation
         try:
@@ -177,7 +176,7 @@ class GraphQLEndpoint(Generic[ContextT]):
         self._graph.observe(operation, find_codes(payload), has_run=True)
         return _encode(payload, media_type)
 
-    async def _stream(self, request: Request, prepared: Prepared) -> EventStream:
+    async def _stream(self, request: HttpRequest, prepared: Prepared) -> EventStream:
         """Open a subscription, to be sent as a stream."""
         return EventStream(
             await self._subscriptions.open(prepared),
@@ -188,15 +187,15 @@ class GraphQLEndpoint(Generic[ContextT]):
         )
 
 
-def _check_transport(request: Request, operation: Operation) -> None:
+def _check_transport(request: HttpRequest, operation: Operation) -> None:
     if request.method == "GET" and not (operation.is_query or operation.is_subscription):
         raise MethodNotAllowed("A GET may only query or subscribe.", cure="Send mutations by POST.")
     if operation.is_subscription and not accepts_event_stream(request.headers.get("accept")):
         raise NotAcceptable("A subscription is answered by a stream of events.")
 
 
-def _opens_page(request: Request) -> bool:
-    return request.method == "GET" and not request.scope["query_string"] and wants_html(request.headers.get("accept"))
+def _opens_page(request: HttpRequest) -> bool:
+    return request.method == "GET" and not request.query_string and wants_html(request.headers.get("accept"))
 
 
 def _refuse(problem: ServiceError, media_type: str, *, status: int) -> Response:

@@ -1,10 +1,13 @@
 """Which media type an answer has, and which a request must have (GraphQL over HTTP, sections 4 and 5)."""
 
+from functools import lru_cache
+
 from service.graphql_http.problems import NotAcceptable, UnsupportedMediaType
 
 JSON = "application/json"
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 EVENT_STREAM = "text/event-stream"
+_USUAL = 200  # characters of a header that is worth remembering
 
 
 def choose_media_type(accept: str | None) -> str:
@@ -16,6 +19,10 @@ def choose_media_type(accept: str | None) -> str:
     """
     if accept is None or not accept.strip():
         return JSON
+    return _choose_usual(accept) if len(accept) <= _USUAL else _choose(accept)
+
+
+def _choose(accept: str) -> str:
     ranges = [_parse_range(part) for part in accept.split(",")]
     json, graphql_response = _quality(JSON, ranges), _quality(GRAPHQL_RESPONSE, ranges)
     if not json and not graphql_response:
@@ -24,6 +31,9 @@ def choose_media_type(accept: str | None) -> str:
         raise NotAcceptable("Answers come as application/graphql-response+json or application/json.")
     is_named = any(name == GRAPHQL_RESPONSE for name, _ in ranges)
     return GRAPHQL_RESPONSE if graphql_response > json or (graphql_response == json and is_named) else JSON
+
+
+_choose_usual = lru_cache(maxsize=64)(_choose)  # clients send one of a few
 
 
 def accepts_event_stream(accept: str | None) -> bool:

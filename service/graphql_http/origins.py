@@ -4,10 +4,9 @@ Callers are known by an ``Authorization`` header, which no browser adds by itsel
 abuse. These rules hold all the same, for the day that a proxy in front adds one.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -18,7 +17,7 @@ from service.settings import Settings
 _PREFLIGHT_HEADERS = ("authorization", "x-graphql-csrf", "apollo-require-preflight", "x-apollo-operation-name")
 
 
-def check_origin(headers: Headers, allowed: Collection[str]) -> None:
+def check_origin(headers: Mapping[str, str], allowed: Collection[str]) -> None:
     """Raise :class:`CrossSite` for a request of a page on an origin that is neither ours nor allowed.
 
     Only browsers send ``Origin``; a request without one passes.
@@ -32,7 +31,7 @@ def check_origin(headers: Headers, allowed: Collection[str]) -> None:
         raise _cross_site()
 
 
-def check_preflighted(headers: Headers) -> None:
+def check_preflighted(headers: Mapping[str, str]) -> None:
     """Raise :class:`CrossSite` for a GET that another site could cause by a link or an image."""
     if not any(headers.get(name) for name in _PREFLIGHT_HEADERS):
         raise CrossSite(
@@ -56,7 +55,7 @@ def cors_middleware(settings: Settings) -> Middleware:
     )
 
 
-def _is_own(origin: str, headers: Headers) -> bool:
+def _is_own(origin: str, headers: Mapping[str, str]) -> bool:
     """Whether the page came from this service: from its very host and port, whatever terminates TLS in front."""
     return origin != "null" and urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
 

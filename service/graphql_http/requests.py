@@ -1,14 +1,14 @@
 """From HTTP to a GraphQL request: bounded, strict, and in words of what to change (GraphQL over HTTP, section 5)."""
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
 import msgspec
-from starlette.requests import Request
-from starlette.types import Receive
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope
 
 from service.errors import RequestTooLarge
 from service.graphql_http.negotiation import check_content_type
@@ -20,6 +20,25 @@ _MAX_NESTING = 32
 
 class ClientDisconnected(Exception):
     """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request as it came: of a header that came more than once, the first. ``headers`` have lower-case names.
+
+    Starlette's own goes through all headers for each that is looked up, and a dozen are.
+    """
+
+    method: str
+    headers: Mapping[str, str]
+    query_string: bytes
+    receive: Receive
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive) -> Self:
+        """The request of an ASGI call."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        return cls(scope["method"], headers, scope["query_string"], receive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +70,7 @@ class GraphQLRequest:
         )
 
 
-async def read_post(request: Request, max_bytes: int) -> GraphQLRequest:
+async def read_post(request: HttpRequest, max_bytes: int) -> GraphQLRequest:
     """Read a POST's JSON body.
 
     Raises :class:`UnsupportedMediaType`, :class:`MalformedRequest`, :class:`RequestTooLarge` (as soon as the body is
@@ -69,14 +88,14 @@ async def read_post(request: Request, max_bytes: int) -> GraphQLRequest:
     return GraphQLRequest.parse(parse_json(body, "The body"))
 
 
-def read_get(request: Request, max_bytes: int) -> GraphQLRequest:
+def read_get(request: HttpRequest, max_bytes: int) -> GraphQLRequest:
     """Read the parameters of a GET; ``variables`` and ``extensions`` are JSON.
 
     Raises :class:`MalformedRequest` or :class:`RequestTooLarge`.
     """
-    if len(request.scope["query_string"]) > max_bytes:
+    if len(request.query_string) > max_bytes:
         raise _too_large(max_bytes)
-    parameters = request.query_params.multi_items()
+    parameters = QueryParams(request.query_string).multi_items()
     values: dict[str, Any] = dict(parameters)
     if len(values) != len(parameters):
         raise MalformedRequest("A parameter of the URL is given more than once.", cure="Give each parameter once.")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ConfigurationError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Asked for every few seconds by machines: counted, but neither logged nor traced.
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
+
+_OWN_HEADERS = frozenset({b"x-request-id", b"connection"})
 
 _log = structlog.get_logger(__name__)
 _logger = logging.getLogger(__name__)  # tells for less whether it is worth while to make a line up
@@ -151,10 +153,11 @@ class ObservedApp:
         async def send_observed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                headers = MutableHeaders(raw=message.setdefault("headers", []))
-                headers["x-request-id"] = record.request_id
+                own = [(b"x-request-id", record.request_id.encode())]
                 if self._is_draining():
-                    headers["connection"] = "close"
+                    own.append((b"connection", b"close"))
+                headers = message.get("headers", ())
+                message["headers"] = [each for each in headers if each[0] not in _OWN_HEADERS] + own
             await send(message)
 
         span = contextlib.nullcontext() if is_probe else self._observer.request(record, Headers(scope=scope))

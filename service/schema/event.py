@@ -59,7 +59,7 @@ class SentryEvent(relay.Node):
         """The connection."""
         if self.connection_id is None:
             return None
-        return await info.context.loaders.connection.load(self.connection_id)  # type: ignore[return-value]  # backs the type
+        return await info.context.loaders.load_connection(self.connection_id)  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(description="Who did it; null where the webhook does not say, and of our own events.")
     def actor(self) -> EventActor | None:

@@ -43,7 +43,7 @@ async def build_event_filter(
     if connection_ids is not None:
         _check_count("connectionIds", connection_ids)
         connection_ids = sorted(set(connection_ids))
-        if None in await context.loaders.connection.load_many(connection_ids):
+        if None in await context.loaders.load_connections(connection_ids):
             raise NotFound("No such connection.")
     if types is not None:
         check_types("types", types)

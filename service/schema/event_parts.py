@@ -36,7 +36,7 @@ class EventActor:
         if self.kind != "user" or self.connection_id is None or self.external_id is None:
             return None
         loaders = info.context.loaders
-        if await loaders.connection.load(self.connection_id) is None:
+        if await loaders.load_connection(self.connection_id) is None:
             return None
         try:
             return await loaders.user_by_external_id.load((self.connection_id, self.external_id))  # type: ignore[return-value]  # backs the type
@@ -117,7 +117,7 @@ async def find_issue_url(
     """The page of an issue or of an event of it, for webhooks that name none; None where the connection is gone."""
     if connection_id is None or issue_id is None:
         return None
-    connection = await info.context.loaders.connection.load(connection_id)
+    connection = await info.context.loaders.load_connection(connection_id)
     if connection is None:
         return None
     return build_issue_url(connection.control_origin, connection.organization_slug, issue_id, event_id)

@@ -235,7 +235,7 @@ class ConnectionEvent(SentryEvent):
         """A session that is ready to send."""
         if self.connection_id is None:
             return None
-        connection = await info.context.loaders.connection.load(self.connection_id)
+        connection = await info.context.loaders.load_connection(self.connection_id)
         return None if connection is None else await load_open_link_session(connection, info)
 
 

@@ -72,7 +72,7 @@ def _parse(representation: object) -> tuple[Loader, tuple[str, ...]]:
 
 
 async def _connections(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
-    return await context.loaders.connection.load_many([connection_id for (connection_id,) in keys])
+    return await context.loaders.load_connections([connection_id for (connection_id,) in keys])
 
 
 async def _connections_by_external_id(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
@@ -97,7 +97,7 @@ async def _visible_users(
     ids = list(dict.fromkeys(pair[0] for pair in pairs if pair))
     visible = {
         connection_id
-        for connection_id, record in zip(ids, await context.loaders.connection.load_many(ids), strict=True)
+        for connection_id, record in zip(ids, await context.loaders.load_connections(ids), strict=True)
         if record is not None
     }
     found = await load([pair for pair in dict.fromkeys(pairs) if pair and pair[0] in visible])

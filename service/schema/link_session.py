@@ -88,7 +88,7 @@ class LinkSession:
         """The linked connection."""
         if record.connection_id is None:
             return None
-        return await info.context.loaders.connection.load(record.connection_id)  # type: ignore[return-value]  # backs the type
+        return await info.context.loaders.load_connection(record.connection_id)  # type: ignore[return-value]  # backs the type
 
 
 @strawberry.input(description="A link session to make.")

@@ -60,6 +60,10 @@ class Lookups:
         with suppress(ServiceError):
             self._teams[source.account.connection_id] = await self._services.groups.teams(source)
 
+    def recall_connection(self, connection_id: str) -> ConnectionRecord | None:
+        """A connection that was read a moment ago; None says nothing of it."""
+        return self._services.connections.recall(self._caller, connection_id)
+
     async def connections(self, ids: list[str]) -> list[ConnectionRecord | None]:
         """Connections by id; None for those that the caller may not see."""
         found = await self._services.connections.get_many(self._caller, ids)
@@ -167,9 +171,18 @@ class Loaders:
     def __init__(self, lookups: Lookups) -> None:
         self._lookups = lookups
 
+    async def load_connection(self, connection_id: str) -> ConnectionRecord | None:
+        """A connection by id; None where the caller may not see it."""
+        return self._lookups.recall_connection(connection_id) or await self.connection.load(connection_id)
+
+    async def load_connections(self, ids: Sequence[str]) -> list[ConnectionRecord | None]:
+        """Connections by id, in order."""
+        found = [self._lookups.recall_connection(each) for each in ids]
+        return await self.connection.load_many(ids) if None in found else found
+
     @cached_property
     def connection(self) -> DataLoader[str, ConnectionRecord | None]:
-        """By id."""
+        """By id; asked only for what nobody remembers."""
         return DataLoader(self._lookups.connections)
 
     @cached_property

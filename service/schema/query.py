@@ -46,7 +46,7 @@ class Query:
     @strawberry.field(description="One connection; null where there is none.")
     async def connection(self, info: Info, id: Id) -> Connection | None:
         """One connection by id."""
-        return await info.context.loaders.connection.load(id)  # type: ignore[return-value]  # backs the type
+        return await info.context.loaders.load_connection(id)  # type: ignore[return-value]  # backs the type
 
     @strawberry.field(
         description="The connections that the caller may see, in the order in which they were linked.",
@@ -236,7 +236,7 @@ class Query:
             ids = [record.id for record in await info.context.services.connections.every(info.context.caller)]
         else:
             ids = list(dict.fromkeys(connection_ids))
-            found = await info.context.loaders.connection.load_many(ids)
+            found = await info.context.loaders.load_connections(ids)
             if None in found:
                 raise NotFound("No such connection.")
         listing = list_users(info, relay.build_window(first, after, last, before), filter, order_by)
@@ -286,7 +286,7 @@ class RelayQuery(Query):
 async def load_node(info: Info, global_id: str) -> relay.Node | None:
     """The object of a global id, None where there is none or it is not the caller's."""
     if is_connection_id(global_id):
-        return await info.context.loaders.connection.load(global_id)  # type: ignore[return-value]  # backs the type
+        return await info.context.loaders.load_connection(global_id)  # type: ignore[return-value]  # backs the type
     if is_event_id(global_id):
         record = await info.context.loaders.event.load(global_id)
         return None if record is None else build_event(record)
@@ -296,6 +296,6 @@ async def load_node(info: Info, global_id: str) -> relay.Node | None:
 async def load_user(info: Info, global_id: str) -> User | None:
     """The user of a global id, None where there is none or its connection is not the caller's."""
     key = parse_user_id(global_id)
-    if key is None or await info.context.loaders.connection.load(key[0]) is None:
+    if key is None or await info.context.loaders.load_connection(key[0]) is None:
         return None
     return await info.context.loaders.user.load(key)  # type: ignore[return-value]  # backs the type

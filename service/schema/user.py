@@ -101,7 +101,7 @@ async def _load_details(users: Sequence[directory.User], info: Info) -> list[Any
 
 async def _load_connections(users: Sequence[directory.User], info: Info) -> list[Any]:
     ids = list(dict.fromkeys(user.connection_id for user in users))
-    found = dict(zip(ids, await info.context.loaders.connection.load_many(ids), strict=True))
+    found = dict(zip(ids, await info.context.loaders.load_connections(ids), strict=True))
     return [found[user.connection_id] for user in users]
 
 

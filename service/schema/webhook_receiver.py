@@ -52,7 +52,7 @@ class WebhookReceiver:
         record: strawberry.Parent[ReceiverRecord], info: Info
     ) -> Annotated["Connection", strawberry.lazy("service.schema.connection")] | None:
         """The connection."""
-        return await info.context.loaders.connection.load(record.connection_id)  # type: ignore[return-value]  # backs the type
+        return await info.context.loaders.load_connection(record.connection_id)  # type: ignore[return-value]  # backs the type
 
 
 @strawberry.input(description="A webhook receiver to make.")

@@ -11,7 +11,7 @@ class Breaker:
     Times are seconds on any one clock that does not go back.
     """
 
-    __slots__ = ("_failures", "_opened_until", "_pause", "_probing")
+    __slots__ = ("__weakref__", "_failures", "_opened_until", "_pause", "_probing")
 
     def __init__(self) -> None:
         self._failures = 0

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import httpx
 from cachetools import LRUCache
@@ -59,15 +60,39 @@ class _NoAnswer(Exception):
         self.status = status
 
 
-@dataclass(slots=True)
-class _Course:
-    """What this process knows of the way that a call takes, and how far the call has come."""
+@dataclass(slots=True, weakref_slot=True)
+class _Site:
+    """What is known of one Sentry: its ``skew`` is the seconds that its clock is ahead of ours."""
 
-    ends: float
-    budget: RetryBudget
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    skew: float | None = None
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Seen:
+    """What a Sentry said last of a credential's limits, and when on our clock."""
+
+    state: RateLimitState | None = None
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What calls have in common that go by one credential to one endpoint; others share parts of it."""
+
+    site: _Site
     breaker: Breaker
     gate: Gate
     share: asyncio.Semaphore
+    seen: _Seen
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far a call has come on its way."""
+
+    ends: float
+    way: _Way
     attempts: int = 0
     is_sending: bool = False
     dialling: list[bool] = field(default_factory=lambda: [False])
@@ -94,20 +119,22 @@ class Exchange:
         self._max_bytes = max_bytes
         self._observe = observe
         self._shares = Shares(tenant_calls)
-        self._budgets: LRUCache[Origin, RetryBudget] = LRUCache(_KEPT)
-        self._breakers: LRUCache[tuple[Origin, str], Breaker] = LRUCache(_KEPT)
-        self._gates: LRUCache[tuple[Origin, str, str, str], Gate] = LRUCache(_KEPT)
-        self._skews: LRUCache[Origin, float] = LRUCache(_KEPT)
-        self._states: LRUCache[tuple[Origin, str], tuple[float, RateLimitState]] = LRUCache(_KEPT)
+        # By origin, tenant, credential, method and endpoint. What ways share lives for as long as one of them does.
+        self._ways: LRUCache[tuple[str, str, str, str, str], _Way] = LRUCache(_KEPT)
+        self._gates: WeakValueDictionary[tuple[str, str, str, str], Gate] = WeakValueDictionary()
+        self._breakers: WeakValueDictionary[tuple[str, str], Breaker] = WeakValueDictionary()
+        self._seen: WeakValueDictionary[tuple[str, str], _Seen] = WeakValueDictionary()
+        self._sites: WeakValueDictionary[str, _Site] = WeakValueDictionary()
 
     def rate_limit(self, account: Account) -> RateLimitState | None:
         """What Sentry said last, and no longer than a quarter of an hour ago, of the credential's limits."""
-        seen = self._states.get((account.api, account.fingerprint))
-        return seen[1] if seen is not None and time.monotonic() - seen[0] <= _STATE_SECONDS else None
+        seen = self._seen.get((account.api.url, account.fingerprint))
+        return seen.state if seen is not None and time.monotonic() - seen.at <= _STATE_SECONDS else None
 
     def clock_skew(self, origin: Origin) -> float | None:
         """Seconds that Sentry's clock was ahead of ours when it answered last; None where it has not told the time."""
-        return self._skews.get(origin)
+        site = self._sites.get(origin.url)
+        return None if site is None else site.skew
 
     async def fetch(self, call: Call) -> Response:
         """Perform the call and read the whole answer, of whatever status; raise where there is none."""
@@ -136,7 +163,7 @@ class Exchange:
             raise
         finally:
             if course.is_sending:  # the caller went away
-                course.breaker.abandon()
+                course.way.breaker.abandon()
             if self._observe is not None:
                 seconds = loop.time() - started
                 self._observe(
@@ -144,22 +171,29 @@ class Exchange:
                 )
 
     def _plot(self, call: Call, ends: float) -> _Course:
-        origin, account = call.origin, call.account
-        budget = self._budgets.get(origin)
-        if budget is None:
-            self._policy.check_origin(origin)
-            budget = self._budgets[origin] = RetryBudget()
-        breaker = self._breakers.get((origin, account.tenant_id))
-        if breaker is None:
-            breaker = self._breakers[origin, account.tenant_id] = Breaker()
-        bucket = (origin, account.fingerprint, call.method, call.template)
-        gate = self._gates.get(bucket)
-        if gate is None:
-            gate = self._gates[bucket] = Gate()
-        return _Course(ends, budget, breaker, gate, self._shares.of(origin, account.tenant_id))
+        url, account = call.origin.url, call.account
+        key = (url, account.tenant_id, account.fingerprint, call.method, call.template)
+        way = self._ways.get(key)
+        if way is None:
+            way = self._ways[key] = self._find_way(call)
+        return _Course(ends, way)
+
+    def _find_way(self, call: Call) -> _Way:
+        url, account = call.origin.url, call.account
+        site = self._sites.get(url)
+        if site is None:
+            self._policy.check_origin(call.origin)
+            site = _Site()
+        return _Way(
+            site=self._sites.setdefault(url, site),
+            breaker=self._breakers.setdefault((url, account.tenant_id), Breaker()),
+            gate=self._gates.setdefault((url, account.fingerprint, call.method, call.template), Gate()),
+            share=self._shares.of(call.origin, account.tenant_id),
+            seen=self._seen.setdefault((url, account.fingerprint), _Seen()),
+        )
 
     async def _repeat(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course) -> A:
-        course.budget.earn()
+        course.way.site.budget.earn()
         tokens = call.account.tokens
         token = None if tokens is None else await tokens.token()
         is_renewed = False
@@ -200,19 +234,19 @@ class Exchange:
         )
         if wait is None or asyncio.get_running_loop().time() + wait >= course.ends:
             return None
-        return wait if not costs_budget(outcome, headers) or course.budget.spend() else None
+        return wait if not costs_budget(outcome, headers) or course.way.site.budget.spend() else None
 
     async def _attempt(
         self, call: Call, token: Token | None, receive: Callable[[OpenResponse], Awaitable[A]], course: _Course
     ) -> A:
         loop = asyncio.get_running_loop()
-        gate = course.gate
+        gate = course.way.gate
         wait = gate.wait()
         if wait is not None and loop.time() + wait >= course.ends:
             raise RateLimited("Sentry's rate limit is used up for longer than this call may wait.", retry_after=wait)
         serial = await gate.enter()
         try:
-            await course.share.acquire()
+            await course.way.share.acquire()
         except asyncio.CancelledError:
             gate.abandon()
             raise
@@ -222,9 +256,9 @@ class Exchange:
             keeps_turn = isinstance(answer, OpenResponse)
         finally:
             if not keeps_turn:
-                course.share.release()
+                course.way.share.release()
         if isinstance(answer, OpenResponse):
-            return cast("A", replace(answer, stream=TurnStream(answer.stream, course.share)))
+            return cast("A", replace(answer, stream=TurnStream(answer.stream, course.way.share)))
         return answer
 
     async def _attempt_in_turn(
@@ -236,7 +270,7 @@ class Exchange:
         serial: int,
     ) -> A:
         loop = asyncio.get_running_loop()
-        gate, breaker = course.gate, course.breaker
+        gate, breaker = course.way.gate, course.way.breaker
         pause = breaker.admit(loop.time())
         if pause > 0.0:
             gate.abandon()
@@ -290,10 +324,10 @@ class Exchange:
             headers = {name: value.replace(token.value, _REMOVED) for name, value in headers.items()}
         skew = read_skew(headers, time.time())
         if skew is not None:
-            self._skews[call.origin] = skew
+            course.way.site.skew = skew
         state = parse_rate_limit(headers)
         if state is not None:
-            self._states[call.origin, call.account.fingerprint] = (time.monotonic(), state)
+            course.way.seen.state, course.way.seen.at = state, time.monotonic()
         return OpenResponse(
             status=response.status_code,
             headers=headers,
@@ -387,9 +421,9 @@ def _bearer(token: Token) -> bytes:
 def _explain_timeout(call: Call, course: _Course, now: float) -> UpstreamError:
     if course.is_sending:
         course.is_sending = False
-        course.breaker.fail(now)
+        course.way.breaker.fail(now)
         if not call.is_safe and not course.dialling[0]:
             return explain_lost_write(None, None)
-    elif (wait := course.gate.wait()) is not None and wait > 0.0:
+    elif (wait := course.way.gate.wait()) is not None and wait > 0.0:
         return RateLimited("Sentry's rate limit was used up for longer than this call may wait.", retry_after=wait)
     return UpstreamTimeout("Sentry did not answer in time.")

@@ -30,7 +30,7 @@ async def test_a_client_that_leaves_stops_its_query_and_no_more():
     client = Client()
     client.left.set()
     with pytest.raises(ClientDisconnected):
-        await finish_query(client.query(), client.receive)
+        await finish_query(client.query(), client.receive, patience=0)
     assert client.is_stopped
     task = asyncio.current_task()
     assert task is not None
@@ -39,8 +39,8 @@ async def test_a_client_that_leaves_stops_its_query_and_no_more():
 
 async def test_who_is_cancelled_while_the_client_leaves_stays_cancelled():
     client = Client()
-    task = asyncio.create_task(finish_query(client.query(), client.receive))
-    await asyncio.sleep(0)
+    task = asyncio.create_task(finish_query(client.query(), client.receive, patience=0))
+    await asyncio.sleep(0.01)
     client.left.set()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -55,23 +55,39 @@ async def test_a_deadline_that_comes_as_the_client_leaves_is_the_deadline():
         async with asyncio.timeout(None) as clock:
             client.left.set()
             asyncio.get_running_loop().call_soon(clock.reschedule, 0)
-            await finish_query(client.query(), client.receive)
+            await finish_query(client.query(), client.receive, patience=0)
 
     with pytest.raises(TimeoutError):
         await ask()
 
 
-async def test_nobody_listens_for_a_client_whose_query_has_ended():
+@pytest.mark.parametrize("seconds", [0, 0.01])
+async def test_nobody_listens_for_a_client_whose_query_has_ended(seconds: float):
     client = Client()
 
     async def answer() -> ExecutionResult:
-        await asyncio.sleep(0)
+        await asyncio.sleep(seconds)
         return ExecutionResult({"a": 1})
 
     before = asyncio.all_tasks()
-    assert (await finish_query(answer(), client.receive)).data == {"a": 1}
+    assert (await finish_query(answer(), client.receive, patience=0)).data == {"a": 1}
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_nobody_listens_for_a_client_before_the_query_has_taken_its_while():
+    heard: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        heard.append("asked")
+        return {"type": "http.disconnect"}
+
+    async def answer() -> ExecutionResult:
+        await asyncio.sleep(0.01)
+        return ExecutionResult({"a": 1})
+
+    assert (await finish_query(answer(), receive, patience=3600)).data == {"a": 1}
+    assert heard == []
 
 
 async def test_who_leaves_in_the_turn_in_which_the_query_ends_cancels_nobody():
@@ -81,11 +97,11 @@ async def test_who_leaves_in_the_turn_in_which_the_query_ends_cancels_nobody():
         return await left  # type: ignore[no-any-return]
 
     async def answer() -> ExecutionResult:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         left.set_result({"type": "http.disconnect"})
         await asyncio.sleep(0)
         return ExecutionResult({"a": 1})
 
-    assert (await finish_query(answer(), receive)).data == {"a": 1}
+    assert (await finish_query(answer(), receive, patience=0)).data == {"a": 1}
     for _ in range(3):
         await asyncio.sleep(0)  # where a cancellation would be raised
