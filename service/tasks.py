@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import structlog
 
@@ -53,17 +53,36 @@ async def repeating(work: Callable[[], Awaitable[None]], seconds: float) -> Asyn
 
 
 class _Shared(Generic[V]):
-    __slots__ = ("task", "waiters")
+    """Work that somebody does, and who else waits for it."""
 
-    def __init__(self, task: "asyncio.Task[V]") -> None:
-        self.task = task
-        self.waiters = 0
+    __slots__ = ("error", "is_broken_off", "is_done", "value", "waiters", "worker")
+
+    def __init__(self) -> None:
+        self.worker: asyncio.Task[Any] | None = None
+        self.waiters: list[asyncio.Future[None]] = []
+        self.is_done = self.is_broken_off = False
+        self.value: V | None = None
+        self.error: Exception | None = None
+
+    def wait(self) -> "asyncio.Future[None]":
+        """To be awaited until it has ended, in whatever way."""
+        waiter = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        return waiter
+
+    def end(self) -> None:
+        """Wake all who wait."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Coalescer(Generic[K, V]):
     """Runs equal work once for all who ask while it runs.
 
-    A waiter that is cancelled leaves the others alone; when the last one is, so is the work, unless it ``is_kept``.
+    Whoever asks first does the work, in its own task: one more for each call is a tenth of the CPU of a call to Sentry.
+    Who is cancelled leaves the others alone: where it was the one that worked, another one begins anew. Work that
+    ``is_kept`` has a task of its own and goes on, whoever is cancelled.
     """
 
     def __init__(self, *, is_kept: bool = False) -> None:
@@ -72,39 +91,49 @@ class Coalescer(Generic[K, V]):
 
     async def run(self, key: K, start: Callable[[], Awaitable[V]]) -> V:
         """The result of ``start()``, shared by all who ask for ``key`` until it is there; so is its error."""
-        shared = self._running.get(key)
-        if shared is None:
-            shared = self._running[key] = _Shared(asyncio.ensure_future(_await(start)))
-            shared.task.add_done_callback(lambda _: self._end(key, shared))
-        shared.waiters += 1
-        try:
-            return await asyncio.shield(shared.task)
-        finally:
-            shared.waiters -= 1
-            if not shared.waiters and not shared.task.done() and not self._is_kept:
-                self._forget(key, shared)
-                shared.task.cancel()
+        while (found := self._running.get(key)) is not None:
+            await found.wait()
+            if found.is_done:
+                return cast("V", found.value)
+            if found.error is not None:
+                raise found.error
+            if found.is_broken_off:
+                raise asyncio.CancelledError
+        shared = self._running[key] = _Shared()
+        if not self._is_kept:
+            return await self._work(key, shared, start)
+        task = asyncio.ensure_future(self._work(key, shared, start))
+        task.add_done_callback(_look_at_error)  # everybody who waited may be gone
+        return await asyncio.shield(task)
 
     async def drain(self) -> None:
         """Wait until what runs has ended."""
-        await asyncio.gather(*(shared.task for shared in self._running.values()), return_exceptions=True)
+        await asyncio.gather(*(shared.wait() for shared in self._running.values()))
 
     async def aclose(self) -> None:
         """Break off what runs, and wait until it has ended."""
-        tasks = [shared.task for shared in self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for shared in self._running.values():
+            shared.is_broken_off = True
+            if shared.worker is not None:
+                shared.worker.cancel()
+        await self.drain()
 
-    def _end(self, key: K, shared: _Shared[V]) -> None:
-        self._forget(key, shared)
-        if not shared.task.cancelled():
-            shared.task.exception()  # looked at here, since everybody who waited may be gone
-
-    def _forget(self, key: K, shared: _Shared[V]) -> None:
-        if self._running.get(key) is shared:
+    async def _work(self, key: K, shared: _Shared[V], start: Callable[[], Awaitable[V]]) -> V:
+        shared.worker = asyncio.current_task()
+        try:
+            value = shared.value = await start()
+            shared.is_done = True
+            return value
+        except Exception as error:
+            if shared.waiters:
+                shared.error = error
+            raise
+        finally:
             del self._running[key]
+            shared.end()
+            del shared  # an error holds this frame, and must not hold itself by it
 
 
-async def _await(start: Callable[[], Awaitable[V]]) -> V:
-    return await start()
+def _look_at_error(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()

@@ -64,21 +64,61 @@ async def test_an_error_is_shared_and_then_forgotten() -> None:
     assert await coalescer.run("a", succeed) == 1
 
 
-async def test_a_cancelled_waiter_leaves_the_others_alone() -> None:
-    coalescer: Coalescer[str, str] = Coalescer()
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("is_kept", [False, True])
+async def test_who_is_cancelled_leaves_the_others_alone(which: int, *, is_kept: bool) -> None:
+    coalescer: Coalescer[str, str] = Coalescer(is_kept=is_kept)
     release = asyncio.Event()
+    begun = 0
 
     async def work() -> str:
+        nonlocal begun
+        begun += 1
         await release.wait()
         return "done"
 
-    one, other = (asyncio.ensure_future(coalescer.run("a", work)) for _ in range(2))
+    asking = [asyncio.ensure_future(coalescer.run("a", work)) for _ in range(3)]
     await asyncio.sleep(0)
-    one.cancel()
-    await asyncio.sleep(0)
+    gone = asking.pop(which)
+    gone.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
     release.set()
-    assert await other == "done"
-    assert one.cancelled()
+    assert await asyncio.gather(*asking) == ["done"] * 2
+    assert gone.cancelled()
+    assert begun == (2 if which == 0 and not is_kept else 1)
+
+
+async def test_kept_work_goes_on_when_everybody_is_gone() -> None:
+    coalescer: Coalescer[str, str] = Coalescer(is_kept=True)
+    release, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        await release.wait()
+        ended.set()
+        raise ValueError("heard by nobody")
+
+    asking = asyncio.ensure_future(coalescer.run("a", work))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.wait([asking])
+    release.set()
+    await coalescer.drain()
+    assert ended.is_set()
+
+
+async def test_who_waits_for_what_is_broken_off_is_cancelled() -> None:
+    coalescer: Coalescer[str, None] = Coalescer()
+
+    async def work() -> None:
+        await asyncio.sleep(60)
+
+    asking = [asyncio.ensure_future(coalescer.run("a", work)) for _ in range(2)]
+    await asyncio.sleep(0)
+    await coalescer.aclose()
+    assert [type(each) for each in await asyncio.gather(*asking, return_exceptions=True)] == [
+        asyncio.CancelledError
+    ] * 2
 
 
 async def test_the_last_waiter_takes_the_work_with_it_and_a_newcomer_starts_afresh() -> None:
@@ -125,24 +165,6 @@ async def test_closing_breaks_off_what_runs() -> None:
     assert ended == ["work"]
     with pytest.raises(asyncio.CancelledError):
         await waiter
-
-
-async def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
-    coalescer: Coalescer[str, None] = Coalescer()
-    begun = asyncio.Event()
-
-    async def work() -> None:
-        begun.set()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            raise ValueError("too late") from None
-
-    waiter = asyncio.ensure_future(coalescer.run("a", work))
-    await begun.wait()
-    waiter.cancel()
-    await asyncio.wait([waiter])
-    await asyncio.sleep(0)
 
 
 async def test_repeated_work_goes_on_after_an_error_that_is_logged() -> None:

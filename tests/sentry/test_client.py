@@ -276,17 +276,22 @@ async def test_a_read_after_another_is_a_call_of_its_own() -> None:
         assert len(upstream.requests) == 2
 
 
-async def test_one_that_goes_away_leaves_the_others_their_answer() -> None:
+@pytest.mark.parametrize(("which", "calls"), [(0, 2), (1, 1)])
+async def test_one_that_goes_away_leaves_the_others_their_answer(which: int, calls: int) -> None:
+    """Where it was the one that read, the others read once more."""
     held = Held()
     async with serve(held.behave) as upstream, client_for(upstream.origin) as client:
         reads = [asyncio.create_task(client.get(account_of(upstream.origin), PATH)) for _ in range(3)]
         await held.arrived.acquire()
-        reads[0].cancel()
+        gone = reads.pop(which)
+        gone.cancel()
         await asyncio.sleep(0)
+        if calls == 2:
+            await held.arrived.acquire()
         held.released.set()
-        assert (await reads[1]).body == (await reads[2]).body
-        assert reads[0].cancelled()
-        assert len(upstream.requests) == 1
+        assert (await reads[0]).body == (await reads[1]).body
+        assert gone.cancelled()
+        assert len(upstream.requests) == calls
 
 
 async def test_when_all_go_away_the_call_is_broken_off() -> None:
