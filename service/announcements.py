@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
-import asyncpg
 import structlog
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -80,6 +79,8 @@ class Announcer:
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _listen_once(self, url: str) -> None:
+        import asyncpg  # noqa: PLC0415 - SQLite does without
+
         connection = await asyncpg.connect(  # type: ignore[no-untyped-call]  # asyncpg has no types
             url, timeout=10, server_settings={"application_name": "sentry-graph listener"}
         )

@@ -4,8 +4,6 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.cli.database import open_database
 from service.cli.output import AsJson, print_rows
@@ -37,6 +35,10 @@ def rewrap(
     batch: Annotated[int, typer.Option(min=1, max=10_000, help="Secrets sealed in one transaction.")] = 100,
 ) -> None:
     """Seal everything stored anew under the active key. May be stopped at any point and started again."""
+    # Not at the top: it takes 4 MiB, which a serving process goes without.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
     vault = Vault(_load())
 
     async def work(progress: Progress) -> rewrapping.Rewrapped:

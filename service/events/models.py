@@ -136,14 +136,9 @@ class DeliveryRecord(SQLModel, table=True):
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
         Index(None, "endpoint_id", "id"),
-        Index(
-            "ix_webhook_deliveries_pending",
-            "endpoint_id",
-            "next_at",
-            sqlite_where=IS_PENDING,
-            postgresql_where=IS_PENDING,
-        ),
-        Index("ix_webhook_deliveries_dead", "endpoint_id", "id", sqlite_where=IS_DEAD, postgresql_where=IS_DEAD),
+        # PostgreSQL's have the same conditions, by the migration: said here, they would have SQLite load its dialect.
+        Index("ix_webhook_deliveries_pending", "endpoint_id", "next_at", sqlite_where=IS_PENDING),
+        Index("ix_webhook_deliveries_dead", "endpoint_id", "id", sqlite_where=IS_DEAD),
         Index(None, "event_id"),
     )
 

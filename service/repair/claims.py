@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, literal, or_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import and_, insert, literal, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -60,9 +59,10 @@ class Claims:
                 .join(RepairRecord, col(RepairRecord.connection_id) == ConnectionRecord.id, isouter=True)
                 .where(ConnectionRecord.status == ConnectionStatus.ACTIVE, col(RepairRecord.connection_id).is_(None))
             )
+            # Another worker may do the same at this moment. Both databases know the clause, at the end of the SELECT.
+            missing = missing.suffix_with("ON CONFLICT DO NOTHING")
             added = insert(RepairRecord).from_select(["connection_id", "tenant_id", "next_at"], missing)
-            # Written alike for SQLite. Another worker may do the same at this moment.
-            await (await session.connection()).execute(added.on_conflict_do_nothing())
+            await (await session.connection()).execute(added)
 
         await self._database.run_transaction(work)
 

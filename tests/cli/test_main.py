@@ -44,3 +44,13 @@ def test_python_m_service():
     done = subprocess.run([sys.executable, "-m", "service", "--help"], capture_output=True, text=True, check=True)
     for command in ("tenants", "api-keys", "migrate", "settings"):
         assert command in done.stdout
+
+
+def test_nothing_is_imported_that_serving_on_sqlite_does_without():
+    command = [sys.executable, "-X", "importtime", "-m", "service", "settings"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"service.app", "sqlalchemy.dialects.sqlite"} <= imported
+    assert imported.isdisjoint(
+        {"aiohttp", "alembic", "asyncpg", "jinja2", "rich.console", "sqlalchemy.dialects.postgresql", "websockets"}
+    )

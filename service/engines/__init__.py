@@ -1,0 +1,1 @@
+"""The two engines: how SQLite and PostgreSQL are opened, and what their failures are called here."""
