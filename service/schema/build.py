@@ -1,5 +1,6 @@
 """The schema object that is served, and the SDL that a gateway composes."""
 
+import asyncio
 from datetime import datetime
 from functools import cache
 from typing import Final
@@ -26,7 +27,6 @@ FEDERATION_VERSION: Final = "2.9"
 @cache
 def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> Subgraph:
     """The schema that is served; its ``_service.sdl`` is :func:`print_sdl`."""
-    sdl = print_sdl(auth_directives=auth_directives)
 
     @strawberry.type(name="_Service")
     class Service:
@@ -35,8 +35,9 @@ def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> 
     @strawberry.type(name="Query", description="Reading.")
     class ServedQuery(RelayQuery):
         @strawberry.field(name="_service")
-        def service(self) -> Service:
-            return Service(sdl=sdl)
+        async def service(self) -> Service:
+            # For who asks first: it takes as long as building the schema, so not in the loop.
+            return Service(sdl=await asyncio.to_thread(print_sdl, auth_directives=auth_directives))
 
     schema = _build(ServedQuery, suggestions=suggestions)
     install_attribute_resolvers(schema)
@@ -44,6 +45,7 @@ def build_schema(*, suggestions: bool = True, auth_directives: bool = False) -> 
     return schema
 
 
+@cache
 def print_sdl(*, auth_directives: bool = False) -> str:
     """The subgraph's SDL: all of the schema but ``node`` and ``nodes``, which two Relay subgraphs cannot both have."""
     sdl = print_schema(_build(Query))
