@@ -2,8 +2,9 @@
 
 import ctypes
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _KEPT_BYTES = 8 * 2**20
+_OPTIONS = {-1: _KEPT_BYTES, -3: _KEPT_BYTES, -8: 1}
+"""By malloc.h's number: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX."""
 
 
 def keep_freed_memory() -> bool:
@@ -12,8 +13,8 @@ def keep_freed_memory() -> bool:
     By itself it asks the kernel for each block above 128 KiB, until one as large is given back. The event loop's read
     buffers are larger, but cut to what has come, so that never happens: for each read the kernel zeroes pages one by
     one, which takes longer than to read an answer of 300 KB, check it and send it on.
+
+    Threads share it. Each connection to SQLite has one, and they would keep more than a MiB apart.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES) and mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+    return mallopt is not None and all(mallopt(option, value) for option, value in _OPTIONS.items())
