@@ -13,7 +13,7 @@ from service.app import Runtime, create_app
 from service.cli.allocator import keep_freed_memory
 from service.operations.listening import open_sockets
 from service.operations.logs import configure_logging
-from service.operations.protocol import Protocol
+from service.operations.protocol import Protocol, open_websocket
 from service.operations.server import GracefulServer
 from service.settings import Role, Settings, read_settings
 
@@ -57,7 +57,7 @@ async def run_server(app: ASGIApp, runtime: Runtime, sockets: list[socket.socket
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        ws="websockets-sansio",
+        ws=open_websocket,  # type: ignore[arg-type]  # it is only called
         ws_max_size=settings.max_body_bytes,
         ws_per_message_deflate=False,  # its windows would take more memory than all else of an idle socket
         timeout_graceful_shutdown=settings.shutdown_seconds,
