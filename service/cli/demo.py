@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from service.cli.serve import Host, Port
-from service.sandbox.structure import Manner
+from service.sandbox.manner import Manner
 
 SandboxManner = Annotated[
     Manner, typer.Option("--sandbox", help="How the stand-in Sentry behaves: as the newest server or as 23.7.")

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-Manner = Literal["23.7", "latest"]
+from service.sandbox.manner import Manner
+
 Barrier = Literal["sso-required", "2fa-required", "member-disabled-over-limit"]
 
 

@@ -19,13 +19,13 @@ from service.sandbox.demo_credentials import (
     DemoTokens,
     write_organization_token,
 )
+from service.sandbox.manner import Manner
 from service.sandbox.structure import (
     Barrier,
     Comment,
     Event,
     Incident,
     Issue,
-    Manner,
     Member,
     Organization,
     Project,

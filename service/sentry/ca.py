@@ -2,9 +2,6 @@
 
 import ssl
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from service.errors import BadInput
 
 _LARGEST = 65536
@@ -17,6 +14,10 @@ def parse_ca(pem: str) -> str:
     Raises :class:`BadInput` for anything but certificates, and for more than 64 KiB. It never repeats the text, which
     may be a private key.
     """
+    # Not at the top: they take 1 MiB, and few Sentrys have an authority of their own.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
     if len(pem) > _LARGEST:
         raise BadInput("The certificates are larger than 64 KiB.", cure="Give only those that Sentry's own hangs on.")
     if "PRIVATE KEY-----" in pem:

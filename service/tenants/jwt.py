@@ -18,6 +18,7 @@ from service.errors import Unauthenticated
 from service.settings import JwtIssuer
 from service.tenants.caller import NARROWED_TO_AT_MOST, Caller, Role
 from service.tenants.jwks import IssuerKeys, create_issuer_keys
+from service.tenants.keys import not_valid
 
 LEEWAY_SECONDS = 30  # between the issuer's clock and ours
 _TYPES = {"jwt", "at+jwt"}  # not a logout or ID-token event of the same issuer (RFC 8725 section 3.11)
@@ -137,8 +138,3 @@ def _read_narrowing(claims: dict[str, Any], name: str) -> frozenset[str] | None:
     if not isinstance(names, list) or len(names) > NARROWED_TO_AT_MOST or not all(isinstance(n, str) for n in names):
         raise Unauthenticated(f"The JWT's claim `{name}` is not a list of at most {NARROWED_TO_AT_MOST} texts.")
     return frozenset(names)
-
-
-def not_valid() -> Unauthenticated:
-    """What is said of every API key and JWT that proves nothing: no more than that."""
-    return Unauthenticated("The API key or JWT is not valid.")

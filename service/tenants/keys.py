@@ -11,6 +11,8 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
+from service.errors import Unauthenticated
+
 _PREFIX_CHARACTERS = 12
 _SECRET_BYTES = 32
 _KEY = re.compile(rf"sg_([a-z2-7]{{{_PREFIX_CHARACTERS}}})_[a-z2-7]{{52}}\Z")
@@ -45,6 +47,11 @@ def digest_key(shown: str, pepper: bytes) -> bytes:
 def is_key(shown: str, digest: bytes | None, pepper: bytes) -> bool:
     """Whether the key has that digest; None (no such prefix) takes as long as a wrong secret."""
     return hmac.compare_digest(digest_key(shown, pepper), digest or _NO_DIGEST)
+
+
+def not_valid() -> Unauthenticated:
+    """What is said of every API key and JWT that proves nothing: no more than that."""
+    return Unauthenticated("The API key or JWT is not valid.")
 
 
 def _encode(data: bytes) -> str:

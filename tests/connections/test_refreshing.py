@@ -20,7 +20,8 @@ from service.db import Database
 from service.errors import NeedsReauth, StorageUnavailable, UpstreamUnauthorized, UpstreamUnavailable
 from service.sandbox.app import Sandbox
 from service.sandbox.faults import Delay, Fail, Fault, Reset
-from service.sandbox.structure import Barrier, Manner
+from service.sandbox.manner import Manner
+from service.sandbox.structure import Barrier
 from service.sandbox.world import DEMO_APP, DEMO_OAUTH_CLIENT, DEMO_TOKENS
 from service.sentry.origin import Origin
 from service.sentry.paths import ApiPath
