@@ -51,5 +51,7 @@ def test_nothing_is_imported_that_serving_on_sqlite_does_without():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"service.app", "sqlalchemy.dialects.sqlite"} <= imported
-    assert imported.isdisjoint({"aiohttp", "alembic", "asyncpg", "cryptography.x509", "jinja2", "joserfc", "websockets"})
+    assert imported.isdisjoint(
+        {"aiohttp", "alembic", "asyncpg", "cryptography.x509", "jinja2", "joserfc", "websockets"}
+    )
     assert imported.isdisjoint({"rich.console", "service.sandbox.structure", "sqlalchemy.dialects.postgresql"})
