@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from service.connections.credentials import Credential, missing_scopes, refuse_empty, settle_kind
 from service.connections.models import CredentialKind

@@ -6,8 +6,9 @@ is not where it was: five in all, a repeat after a failure not counted.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from service.columns import now
 from service.connections.accounts import AccountSource

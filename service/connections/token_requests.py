@@ -1,9 +1,9 @@
 """Asking Sentry: for new tokens in place of stored ones, why it gives none, and whether a token still works."""
 
 import contextlib
-import dataclasses
 
 from cachetools import TTLCache
+from msgspec.structs import replace
 
 from service.connections.cache import Linked
 from service.connections.clients import Clients
@@ -83,7 +83,7 @@ class TokenRequests:
         token = open_token(self._vault, linked)
         account = build_account(connection, credential, FixedToken(token.value, token.version))
         # A read of its own: a caller's equal one may be waiting for the very refresh that this is asked for.
-        account = dataclasses.replace(account, connection_id=new_id("ref"))
+        account = replace(account, connection_id=new_id("ref"))
         try:
             if _is_app(linked) and connection.installation_id is not None:
                 await fetch_installation(self._client, account, connection.installation_id)

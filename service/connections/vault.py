@@ -9,8 +9,8 @@ import hashlib
 import hmac
 import os
 import struct
-from dataclasses import dataclass, field
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -25,8 +25,7 @@ _FORMAT = b"\x01"
 _NONCE_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """The place a secret belongs to. ``row`` tells apart rows of one connection, where a table has several."""
 
     tenant_id: str
@@ -66,12 +65,14 @@ def bind_endpoint_secret(endpoint: EndpointRecord) -> Binding:
     return Binding(endpoint.tenant_id, "", "webhook_endpoints.secret", endpoint.url, endpoint.id)
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """A sealed secret: the id of the key that opens it, and format byte + 96-bit nonce + ciphertext + tag."""
 
     key_id: str
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Sealed({self.key_id})"
 
 
 class Vault:

@@ -1,9 +1,9 @@
 """Reading a connection's members from Sentry as users: pages, and look-ups by key in as few calls as can be."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Literal, TypeVar
+
+import msgspec
 
 from service.connections.credentials import refuse_empty
 from service.directory.listing import UserPage
@@ -24,11 +24,8 @@ Feature = Literal["users", "groups"]
 Fetch = Callable[[str | None], Awaitable[Page[T]]]
 """Fetches the page at one of Sentry's cursors; at None the first."""
 
-_SCOPES: dict[Feature, str] = {"users": "member:read", "groups": "team:read"}
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A connection ready to be read: its account, its credential's scopes, and the organization of its users."""
 
     account: Account
@@ -109,14 +106,21 @@ def _is_searchable(email: str) -> bool:
     return 0 < len(email) <= _LONGEST_ADDRESS and email.isprintable() and not set(email) & set('"\\')
 
 
-@contextmanager
-def naming_scope(scope: str) -> Iterator[None]:
-    """Name the scope that the reads inside need where Sentry refuses them without doing so, as older servers do."""
-    try:
-        yield
-    except MissingScope as error:
-        error.missing_scopes = error.missing_scopes or [scope]
-        raise
+class NamingScope:
+    """Names the scope that the reads inside need where Sentry refuses them without doing so, as older servers do."""
+
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MissingScope):
+            error.missing_scopes = error.missing_scopes or [self._scope]
+
+
+_NAMING: dict[Feature, NamingScope] = {"users": NamingScope("member:read"), "groups": NamingScope("team:read")}
 
 
 async def walk_pages(source: Source, fetch: Fetch[T], feature: Feature) -> AsyncIterator[Page[T]]:
@@ -130,7 +134,7 @@ async def walk_pages(source: Source, fetch: Fetch[T], feature: Feature) -> Async
 
 
 async def _read_page(source: Source, fetch: Fetch[T], feature: Feature, cursor: str | None) -> Page[T]:
-    with naming_scope(_SCOPES[feature]):
+    with _NAMING[feature]:
         page = await fetch(cursor)
     if not page.items and cursor is None:
         refuse_empty(feature, source.scopes)

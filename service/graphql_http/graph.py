@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
 import strawberry
 from graphql import ExecutionResult
 from graphql.execution import Executor
@@ -44,8 +44,7 @@ class Observe(Protocol):
 ContextT = TypeVar("ContextT", bound=RequestContext)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """An operation that has passed the guards: who asks, by what request, and what is to run."""
 
     caller: Caller

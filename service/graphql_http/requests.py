@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
@@ -22,8 +21,7 @@ class ClientDisconnected(Exception):
     """Nobody waits for the answer any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, frozen=True):
     """A request as it came: of a header that came more than once, the first. ``headers`` have lower-case names.
 
     Starlette's own goes through all headers for each that is looked up, and a dozen are.
@@ -41,8 +39,7 @@ class HttpRequest:
         return cls(scope["method"], headers, scope["query_string"], receive)
 
 
-@dataclass(frozen=True, slots=True)
-class GraphQLRequest:
+class GraphQLRequest(msgspec.Struct, frozen=True):
     """The parameters of one GraphQL request, of the right types but otherwise as sent."""
 
     query: str | None

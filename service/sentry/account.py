@@ -3,15 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from service.sentry.origin import Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A bearer token; ``version`` grows with every change of the stored credential."""
 
-    value: str = field(repr=False)
+    value: str
     version: int
+
+    def __repr__(self) -> str:
+        return f"Token(version={self.version})"
 
 
 class TokenSource(Protocol):
@@ -33,8 +37,7 @@ class TokenSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """A linked account.
 
     ``control`` and ``api`` are the same where Sentry is self-hosted. ``organization`` is a slug. ``fingerprint`` tells
@@ -49,7 +52,10 @@ class Account:
     organization: str
     fingerprint: str
     tokens: TokenSource
-    ca: str | None = field(default=None, repr=False)
+    ca: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Account({self.tenant_id}, {self.connection_id}, {self.api})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""A call to Sentry and its answers, as values."""
+"""A call to Sentry and its answers, as values: structs, since each call makes one of each."""
 
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass, field
 
 import httpx
+import msgspec
 
 from service.sentry.account import Account, Applicant
 from service.sentry.limits import RateLimitState
@@ -12,8 +12,7 @@ from service.sentry.methods import SAFE_METHODS
 from service.sentry.origin import Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A request for an account: where to, and what to send beside the token. ``url`` and ``headers`` are checked.
 
     An applicant has no token: what it proves itself by is in ``headers`` or ``body``, which no one may quote.
@@ -24,8 +23,11 @@ class Call:
     method: str
     template: str
     url: str
-    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
-    body: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes | AsyncIterable[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"Call({self.method} {self.origin} {self.template})"
 
     @property
     def is_safe(self) -> bool:
@@ -38,19 +40,20 @@ class Call:
         return self.body is None or isinstance(self.body, bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """Sentry's whole answer. ``headers`` has lower-case names, and only those of the allow-list."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes
     links: PageLinks
     rate_limit: RateLimitState | None
 
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"
 
-@dataclass(frozen=True, slots=True)
-class OpenResponse:
+
+class OpenResponse(msgspec.Struct, frozen=True):
     """Sentry's answer whose body is still to be read, in a content coding, out of ``stream``, which must be closed."""
 
     status: int
@@ -61,8 +64,7 @@ class OpenResponse:
     stream: httpx.AsyncByteStream
 
 
-@dataclass(frozen=True, slots=True)
-class CallObservation:
+class CallObservation(msgspec.Struct, frozen=True):
     """One call, for metrics. ``outcome`` is the HTTP status or an error's code; ``seconds`` include all waiting."""
 
     host: str

@@ -4,13 +4,14 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import httpx
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from service.errors import (
     EgressRefused,

@@ -7,8 +7,9 @@ Sentry counts calls in fixed windows, and calls at the same time, in buckets tha
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from service.sentry.retry import read_reset, told_wait
 
@@ -21,15 +22,19 @@ _CONCURRENT_LIMIT = "x-sentry-rate-limit-concurrentlimit"
 _CONCURRENT_REMAINING = "x-sentry-rate-limit-concurrentremaining"
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimitState:
-    """What the headers said: calls in the window, and calls at the same time."""
+class RateLimitState(msgspec.Struct, frozen=True):
+    """What the headers said: calls in the window that ends at ``reset`` (epoch seconds), and calls at one time."""
 
     limit: int | None
     remaining: int | None
-    reset_at: datetime | None
+    reset: int | None
     concurrent_limit: int | None
     concurrent_remaining: int | None
+
+    @property
+    def reset_at(self) -> datetime | None:
+        """When the window ends."""
+        return None if self.reset is None else datetime.fromtimestamp(self.reset, UTC)
 
 
 def parse_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
@@ -40,7 +45,7 @@ def parse_rate_limit(headers: Mapping[str, str]) -> RateLimitState | None:
     return RateLimitState(
         limit=_number(headers, _LIMIT),
         remaining=_number(headers, _REMAINING),
-        reset_at=None if reset is None or reset > _LATEST_RESET else datetime.fromtimestamp(reset, UTC),
+        reset=None if reset is None or reset > _LATEST_RESET else reset,
         concurrent_limit=_number(headers, _CONCURRENT_LIMIT),
         concurrent_remaining=_number(headers, _CONCURRENT_REMAINING),
     )
@@ -127,13 +132,13 @@ class Bucket:
         """Learn from the answer to call ``serial``: its headers, read into ``state``, and whether it was a 429."""
         self._in_flight -= 1
         self._is_known = True
-        if state is None or state.limit is None or state.remaining is None or state.reset_at is None:
+        if state is None or state.limit is None or state.remaining is None or state.reset is None:
             self._limit = None
         else:
             # Clocks differ a little, and to be early costs a whole window's calls.
             ends = now + (read_reset(headers, epoch) or 0.0) + random.uniform(0.02, 0.05)  # noqa: S311 - jitter
             self._limit = max(state.limit, 1)
-            self._learn_window(serial, state.remaining, int(state.reset_at.timestamp()), ends)
+            self._learn_window(serial, state.remaining, state.reset, ends)
         self._learn_parallel(state, refused=refused)
         if refused and (wait := told_wait(headers, epoch)) is not None:
             self._held_until = max(self._held_until, now + wait)

@@ -1,7 +1,8 @@
 """Typed reads of Sentry, each a small function of a client and an account."""
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from service.errors import UpstreamInvalid
 from service.sentry.account import Account
@@ -28,8 +29,7 @@ PAGE_SIZE = 100
 _MOST_PAGES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(msgspec.Struct, Generic[T], frozen=True):
     """A slice of one of Sentry's lists: its ``items``, and the untouched ``body`` that they were read from.
 
     ``page_cursor`` is the cursor that fetched it; None is the first page.

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from service.connections.credentials import Credential, missing_scopes
 from service.connections.discovery import SENTRY_IO, find_origins, find_projects, list_projects

@@ -1,9 +1,9 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.connections.keyring import Keyring
 from service.connections.vault import Binding, Sealed, Vault, _associated_data
