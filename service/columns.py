@@ -15,6 +15,7 @@ SQLModel.metadata.naming_convention = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+SQLModel.model_config["defer_build"] = True  # tables check nothing: Pydantic need not compile how
 
 
 class UtcDateTime(TypeDecorator[datetime]):
