@@ -65,7 +65,7 @@ class ConnectionStore:
     def __init__(self, database: Database, cache: ConnectionCache | None = None) -> None:
         self._database = database
         self._cache = cache or ConnectionCache()
-        self._loads: Coalescer[tuple[Caller, str, int], list[Linked]] = Coalescer()
+        self._loads: Coalescer[tuple[Caller, frozenset[str], int], list[Linked]] = Coalescer()
 
     def recall(self, caller: Caller, connection_id: str) -> ConnectionRecord | None:
         """The connection, where it was read a moment ago; None says nothing of it."""
@@ -77,7 +77,7 @@ class ConnectionStore:
         wanted = {connection_id for connection_id in ids if is_connection_id(connection_id)}
         found = {each: _seen(caller, self._cache.get(caller.tenant_id, each)) for each in wanted}
         missing = [connection_id for connection_id, linked in found.items() if linked is None]
-        loaded = await self._load(_select_linked(caller, col(ConnectionRecord.id).in_(missing))) if missing else []
+        loaded = await self._load_ids(caller, frozenset(missing)) if missing else []
         return {linked.connection.id: linked.connection for linked in [*found.values(), *loaded] if linked}
 
     async def get_many_by_external_id(self, caller: Caller, external_ids: Iterable[str]) -> dict[str, ConnectionRecord]:
@@ -93,13 +93,7 @@ class ConnectionStore:
         """A connection with its sealed credential; ``fresh`` reads past the cache. Raises :class:`NotFound`."""
         linked = None if fresh else _seen(caller, self._cache.get(caller.tenant_id, connection_id))
         if linked is None and is_connection_id(connection_id):
-
-            def load() -> Awaitable[list[Linked]]:
-                return self._load(_select_linked(caller, col(ConnectionRecord.id) == connection_id))
-
-            # Once for all who miss it in the cache at once, but for who comes after a write of ours.
-            key = (caller, connection_id, self._cache.writes)
-            loaded = await (load() if fresh else self._loads.run(key, load))
+            loaded = await self._load_ids(caller, frozenset({connection_id}), fresh=fresh)
             linked = loaded[0] if loaded else None
         if linked is None:
             raise no_such_connection()
@@ -287,6 +281,14 @@ class ConnectionStore:
         changed = await self._database.run_transaction(work)
         self._cache.forget(changed)
         return changed
+
+    async def _load_ids(self, caller: Caller, ids: frozenset[str], *, fresh: bool = False) -> list[Linked]:
+        """Read once for all who miss the same in the cache at once, but for who comes after a write of ours."""
+
+        def load() -> Awaitable[list[Linked]]:
+            return self._load(_select_linked(caller, col(ConnectionRecord.id).in_(ids)))
+
+        return await (load() if fresh else self._loads.run((caller, ids, self._cache.writes), load))
 
     async def _load(self, statement: Select[ConnectionRecord, CredentialRecord]) -> list[Linked]:
         writes = self._cache.writes

@@ -423,6 +423,14 @@ async def test_who_misses_it_in_the_cache_at_once_shares_a_reading_and_what_it_s
     assert {type(each) for each in found[50:]} == {NotFound}
 
 
+async def test_who_misses_the_same_ones_in_the_cache_at_once_shares_a_reading(store, vault, admin):
+    ids = {(await add_connection(store, vault, admin, name)).id for name in ("one", "other")}
+    with statements() as asked:
+        found = await asyncio.gather(*(store.get_many(admin, ids) for _ in range(50)))
+    assert [set(each) for each in found] == [ids] * 50
+    assert len(asked) == 1
+
+
 async def test_what_was_just_written_is_read_whatever_reading_is_under_way(store, vault, admin):
     connection = await add_connection(store, vault, admin)
     for number in range(20):
