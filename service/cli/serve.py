@@ -65,6 +65,9 @@ async def run_server(app: ASGIApp, runtime: Runtime, sockets: list[socket.socket
     # What is alive now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
+    # A page of users is hundreds of containers, and none of them is garbage: to look after each seven hundred takes a
+    # twentieth of its CPU, after each 20 000 less than a millisecond at a time.
+    gc.set_threshold(20_000, 10, 10)
     drain_seconds = settings.drain_seconds
     server = GracefulServer(
         config, drain=runtime.readiness.drain, drain_seconds=drain_seconds, stop=runtime.sessions.stop
