@@ -16,7 +16,7 @@ from service.schema.connection import Connection
 from service.schema.context import Info
 from service.schema.inputs import assume_utc
 from service.schema.link_session import CreatedLinkSession, CreateLinkSessionInput, LinkSession, create_link_session
-from service.schema.proxy import Proxy, build_proxy, call_through_proxy
+from service.schema.proxy import Proxy, call_through_proxy
 from service.schema.scalars import JSON
 from service.schema.webhook_delivery import ReplayWebhookEventsInput, WebhookDelivery, WebhookReplay, build_replay
 from service.schema.webhook_endpoint import (
@@ -393,7 +393,7 @@ class Mutation:
             idempotency_key=idempotency_key,
         )
         answer = await call_through_proxy(info, connection_id, request)
-        return build_proxy(answer, end_cursor=None)
+        return Proxy(answer)
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})

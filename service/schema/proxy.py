@@ -1,5 +1,7 @@
 """The ``Proxy`` type: Sentry's API one to one, with the connection's credential and one shape of pages."""
 
+from collections.abc import Callable
+
 import msgspec
 import strawberry
 
@@ -41,13 +43,38 @@ class Proxy:
     total_count: int | None = strawberry.field(
         description="How many items the whole list has, where Sentry counts them (issues, up to 1000); null otherwise."
     )
-    page_info: relay.PageInfo = strawberry.field(
+
+    def __init__(self, answer: ProxyAnswer, end_cursor: Callable[[], str | None] = lambda: None) -> None:
+        """``end_cursor`` seals the cursor of the next page, if there is one."""
+        self.status_code = answer.status_code
+        self.result = JSON(msgspec.Raw(answer.result)) if answer.result is not None else None
+        self.result_count = answer.result_count
+        self.total_count = answer.total_count
+        self._answer = answer
+        self._end_cursor = end_cursor
+
+    @strawberry.field(
         description="Where this page stands in Sentry's list. A list that Sentry does not page comes whole."
     )
-    headers: list[ProxyHeader] = strawberry.field(description="Headers of Sentry's answer, where they are of use.")
-    rate_limit: SentryRateLimit | None = strawberry.field(
-        description="Sentry's rate limit after this call; null if it has none."
-    )
+    def page_info(self) -> relay.PageInfo:
+        """Where this page stands."""
+        cursor = self._end_cursor()
+        return relay.PageInfo(
+            has_next_page=cursor is not None,
+            has_previous_page=self._answer.has_previous,
+            start_cursor=None,
+            end_cursor=cursor,
+        )
+
+    @strawberry.field(description="Headers of Sentry's answer, where they are of use.")
+    def headers(self) -> list[ProxyHeader]:
+        """Headers."""
+        return [ProxyHeader(name=name, value=value) for name, value in self._answer.headers.items()]
+
+    @strawberry.field(description="Sentry's rate limit after this call; null if it has none.")
+    def rate_limit(self) -> SentryRateLimit | None:
+        """Sentry's rate limit."""
+        return build_rate_limit(self._answer.rate_limit)
 
 
 async def read_through_proxy(
@@ -77,8 +104,11 @@ async def read_through_proxy(
         page_cursor=position.page_cursor if position is not None else None,
     )
     answer = await call_through_proxy(info, connection_id, request)
-    cursor = codec.seal(scope, ProxyPosition(answer.next_cursor, size)) if answer.next_cursor is not None else None
-    return build_proxy(answer, end_cursor=cursor)
+
+    def seal_end() -> str | None:
+        return codec.seal(scope, ProxyPosition(answer.next_cursor, size)) if answer.next_cursor is not None else None
+
+    return Proxy(answer, seal_end)
 
 
 async def call_through_proxy(info: Info, connection_id: str, request: ProxyRequest) -> ProxyAnswer:
@@ -87,21 +117,3 @@ async def call_through_proxy(info: Info, connection_id: str, request: ProxyReque
     if info.context.wants_rate_limits:
         await info.context.lookups.source(connection_id)  # notes the account as used
     return answer
-
-
-def build_proxy(answer: ProxyAnswer, *, end_cursor: str | None) -> Proxy:
-    """The graph's type of an answer."""
-    return Proxy(
-        status_code=answer.status_code,
-        result=JSON(msgspec.Raw(answer.result)) if answer.result is not None else None,
-        result_count=answer.result_count,
-        total_count=answer.total_count,
-        page_info=relay.PageInfo(
-            has_next_page=end_cursor is not None,
-            has_previous_page=answer.has_previous,
-            start_cursor=None,
-            end_cursor=end_cursor,
-        ),
-        headers=[ProxyHeader(name=name, value=value) for name, value in answer.headers.items()],
-        rate_limit=build_rate_limit(answer.rate_limit),
-    )

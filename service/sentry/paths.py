@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from service.errors import BadInput, PathRefused
@@ -54,6 +55,7 @@ class ApiPath:
     segments: tuple[str, ...]
 
     @classmethod
+    @lru_cache(maxsize=1024)  # callers ask for the same again
     def parse(cls, text: str) -> "ApiPath":
         """Read a caller's path, with or without ``/api/0/`` and outer slashes.
 
