@@ -5,11 +5,12 @@ import re
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, lower case
+_LARGEST = 2**63 - 1  # of Sentry's ids; asked for a larger one, it answers 500
+_MOST_DIGITS = len(str(_LARGEST))
 _BODY = r"[0-9a-hjkmnp-tv-z]{26}"
 _CONNECTION = re.compile(rf"con_{_BODY}\Z")
-_USER = re.compile(rf"usr_({_BODY})_([0-9]{{1,19}})\Z")
+_USER = re.compile(rf"usr_({_BODY})_([0-9]{{1,{_MOST_DIGITS}}})\Z")
 _EVENT = re.compile(rf"evt_{_BODY}\Z")
-_LARGEST = 2**63 - 1  # of Sentry's ids; asked for a larger one, it answers 500
 
 
 def new_id(prefix: str) -> str:
@@ -44,10 +45,14 @@ def build_inner_id(prefix: str, connection_id: str, *names: str) -> str:
 
 def is_sentry_id(text: str) -> bool:
     """Whether the text may be one of Sentry's numeric ids."""
-    return text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= _LARGEST
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) <= _LARGEST
 
 
 def parse_user_id(text: str) -> tuple[str, str] | None:
     """``(connection id, member id)`` of a user's id, or None where the text has another form."""
     found = _USER.match(text)
-    return (f"con_{found[1]}", found[2]) if found and int(found[2]) <= _LARGEST else None
+    if found is None:
+        return None
+    body, member_id = found.groups()
+    is_too_large = len(member_id) == _MOST_DIGITS and int(member_id) > _LARGEST
+    return None if is_too_large else (f"con_{body}", member_id)

@@ -154,8 +154,12 @@ def _check_nesting(value: Any, what: str) -> None:
     for _ in range(_MAX_NESTING):
         if not level:
             return
-        members = (outer.values() if outer.__class__ is dict else outer for outer in level)
-        level = [inner for each in members for inner in each if inner.__class__ in _NESTED]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if outer.__class__ is dict else outer)
+            if inner.__class__ in _NESTED
+        ]
     if level:
         raise _too_deep(what)
 

@@ -4,20 +4,24 @@ https://www.apollographql.com/docs/graphos/reference/federation/subgraph-specifi
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from strawberry.federation import Schema
 from strawberry.federation.schema import FederationAny
 
+from service.directory.user import User
 from service.errors import BadInput, RequestTooLarge
 from service.ids import parse_user_id
 from service.schema.context import Context, Info
+from service.schema.loaders import Found, UserKey, group_keys, in_order
 from service.tasks import together
 
 MOST_REPRESENTATIONS = 100
 
-Loader = Callable[[Context, Sequence[tuple[str, ...]]], Awaitable[list[Any]]]
+Loader = Callable[[Context, Sequence[Any]], Awaitable[list[Any]]]
+"""Loads objects by keys: each a string, or a tuple of them where a key has several fields."""
 
 
 class Subgraph(Schema):
@@ -33,7 +37,7 @@ class Subgraph(Schema):
         if len(representations) > MOST_REPRESENTATIONS:
             raise RequestTooLarge(f"At most {MOST_REPRESENTATIONS} representations at once.")
         found: list[Any] = [None] * len(representations)
-        wanted: dict[Loader, list[tuple[int, tuple[str, ...]]]] = defaultdict(list)
+        wanted: dict[Loader, list[tuple[int, str | tuple[str, ...]]]] = defaultdict(list)
         for index, representation in enumerate(representations):
             try:
                 load, key = _parse(representation)
@@ -42,7 +46,7 @@ class Subgraph(Schema):
             else:
                 wanted[load].append((index, key))
 
-        async def load_kind(load: Loader, rows: list[tuple[int, tuple[str, ...]]]) -> None:
+        async def load_kind(load: Loader, rows: list[tuple[int, str | tuple[str, ...]]]) -> None:
             values = await load(info.context, [key for _, key in rows])
             for (index, _), value in zip(rows, values, strict=True):
                 found[index] = value
@@ -51,7 +55,7 @@ class Subgraph(Schema):
         return found
 
 
-def _parse(representation: object) -> tuple[Loader, tuple[str, ...]]:
+def _parse(representation: object) -> tuple[Loader, str | tuple[str, ...]]:
     """How to load a representation, and its key. Fields beyond the key are left alone."""
     if not isinstance(representation, dict):
         raise BadInput("A representation must be an object.")
@@ -59,52 +63,45 @@ def _parse(representation: object) -> tuple[Loader, tuple[str, ...]]:
     keys = _KEYS.get(name) if isinstance(name, str) else None
     if keys is None:
         raise BadInput("`__typename` must be one of " + ", ".join(f"`{name}`" for name in _KEYS) + ".")
-    for fields, load in keys:
+    for read, load in keys:
         try:
-            values = tuple(map(representation.__getitem__, fields))
+            key = read(representation)
         except KeyError:
             continue
-        for value in values:
-            if not isinstance(value, str):
-                raise BadInput("A key's fields must be strings.")
-        return load, values
+        if not isinstance(key, str) and not (isinstance(key, tuple) and all(isinstance(each, str) for each in key)):
+            raise BadInput("A key's fields must be strings.")
+        return load, key
     raise BadInput("A representation must hold all fields of a key.")
 
 
-async def _connections(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
-    return await context.loaders.load_connections([connection_id for (connection_id,) in keys])
+async def _connections(context: Context, ids: Sequence[str]) -> list[Any]:
+    return await context.loaders.load_connections(ids)
 
 
-async def _connections_by_external_id(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
-    return await context.loaders.connection_by_external_id.load_many([external_id for (external_id,) in keys])
+async def _connections_by_external_id(context: Context, external_ids: Sequence[str]) -> list[Any]:
+    return await context.loaders.connection_by_external_id.load_many(external_ids)
 
 
-async def _users(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
-    pairs = [parse_user_id(user_id) for (user_id,) in keys]
-    return await _visible_users(context, pairs, context.lookups.load_users)
+async def _users(context: Context, ids: Sequence[str]) -> list[Any]:
+    return await _visible_users(context, [parse_user_id(each) for each in ids], context.lookups.load_users)
 
 
-async def _users_by_email(context: Context, keys: Sequence[tuple[str, ...]]) -> list[Any]:
-    pairs = [(connection_id, email) for connection_id, email in keys]
-    return await _visible_users(context, pairs, context.lookups.load_users_by_email)
+async def _users_by_email(context: Context, keys: Sequence[tuple[str, str]]) -> list[Any]:
+    return await _visible_users(context, keys, context.lookups.load_users_by_email)
 
 
 async def _visible_users(
     context: Context,
-    pairs: Sequence[tuple[str, str] | None],
-    load: Callable[[Sequence[tuple[str, str]]], Awaitable[dict[tuple[str, str], Any]]],
+    keys: Sequence[UserKey | None],
+    load: Callable[[Mapping[str, Sequence[str]]], Awaitable[Found[User]]],
 ) -> list[Any]:
-    ids = list(dict.fromkeys(pair[0] for pair in pairs if pair))
-    visible = {
-        connection_id
-        for connection_id, record in zip(ids, await context.loaders.load_connections(ids), strict=True)
-        if record is not None
-    }
-    found = await load([pair for pair in dict.fromkeys(pairs) if pair and pair[0] in visible])
-    return [found.get(pair) if pair else None for pair in pairs]
+    wanted = group_keys(filter(None, keys))
+    connections = await context.loaders.load_connections(list(wanted))
+    visible = {each: wanted[each] for each, record in zip(wanted, connections, strict=True) if record is not None}
+    return in_order(await load(visible), keys)
 
 
-_KEYS: dict[str, list[tuple[tuple[str, ...], Loader]]] = {
-    "Connection": [(("id",), _connections), (("externalId",), _connections_by_external_id)],
-    "User": [(("id",), _users), (("connectionId", "email"), _users_by_email)],
+_KEYS: dict[str, list[tuple[Callable[[dict[str, Any]], Any], Loader]]] = {
+    "Connection": [(itemgetter("id"), _connections), (itemgetter("externalId"), _connections_by_external_id)],
+    "User": [(itemgetter("id"), _users), (itemgetter("connectionId", "email"), _users_by_email)],
 }

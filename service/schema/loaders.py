@@ -4,7 +4,7 @@ They live for one request and know its caller, so nothing crosses from one tenan
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -32,8 +32,11 @@ V = TypeVar("V")
 UserKey = tuple[str, str]
 """A connection's id, and the user's key in it."""
 
-Found = dict[UserKey, V | ServiceError]
-"""What was found; keys that nothing was found for are absent."""
+Found = Mapping[str, Mapping[str, V | ServiceError]]
+"""What was found, by connection's id and key; what nothing was found for is absent."""
+
+Load = Callable[[Source, Sequence[str]], Awaitable[Mapping[str, V | ServiceError]]]
+"""Loads keys of one connection."""
 
 
 class Lookups:
@@ -98,38 +101,42 @@ class Lookups:
         found = await self._services.deliveries.attempts(self._caller.tenant_id, delivery_ids)
         return [found.get(each, []) for each in delivery_ids]
 
-    async def load_users(self, keys: Sequence[UserKey]) -> Found[User]:
+    async def load_users(self, wanted: Mapping[str, Sequence[str]]) -> Found[User]:
         """Users by member id, without a future for each: for callers that have the whole batch at hand."""
-        return await self._per_connection(keys, self._services.members.by_member_id)
+        return await self._per_connection(wanted, self._services.members.by_member_id)
 
-    async def load_users_by_email(self, keys: Sequence[UserKey]) -> Found[User]:
+    async def load_users_by_email(self, wanted: Mapping[str, Sequence[str]]) -> Found[User]:
         """Users by primary address."""
-        return await self._per_connection(keys, self._services.members.by_email)
+        return await self._per_connection(wanted, self._services.members.by_email)
 
     async def users(self, keys: list[UserKey]) -> list[User | None]:
         """Users by member id."""
-        return _in_order(await self.load_users(keys), keys)
+        return await self._users(keys, self._services.members.by_member_id)
 
     async def users_by_external_id(self, keys: list[UserKey]) -> list[User | None]:
         """Users by Sentry's id of the user."""
-        return _in_order(await self._per_connection(keys, self._services.members.by_user_id), keys)
+        return await self._users(keys, self._services.members.by_user_id)
 
     async def users_by_email(self, keys: list[UserKey]) -> list[User | None]:
         """Users by primary address."""
-        return _in_order(await self.load_users_by_email(keys), keys)
+        return await self._users(keys, self._services.members.by_email)
 
-    async def memberships(self, keys: Sequence[UserKey]) -> Found[list[Membership]]:
+    async def _users(self, keys: list[UserKey], load: Load[User]) -> list[User | None]:
+        found = await self._per_connection(group_keys(keys), load)
+        return in_order(found, keys)  # type: ignore[return-value]  # aiodataloader makes an exception that key's error
+
+    async def memberships(self, keys: Sequence[UserKey]) -> list[list[Membership] | ServiceError | None]:
         """The memberships of each user."""
 
         async def load(source: Source, member_ids: Sequence[str]) -> Mapping[str, list[Membership]]:
             teams = self._teams.get(source.account.connection_id)
             return await self._services.groups.memberships(source, member_ids, teams=teams)
 
-        return await self._per_connection(keys, load)
+        return in_order(await self._per_connection(group_keys(keys), load), keys)
 
-    async def member_details(self, keys: Sequence[UserKey]) -> Found[msgspec.Raw]:
+    async def member_details(self, keys: Sequence[UserKey]) -> list[msgspec.Raw | ServiceError | None]:
         """What Sentry says of each member alone."""
-        return await self._per_connection(keys, self._details)
+        return in_order(await self._per_connection(group_keys(keys), self._details), keys)
 
     async def _details(self, source: Source, member_ids: Sequence[str]) -> dict[str, msgspec.Raw | ServiceError]:
         async def load_one(member_id: str) -> msgspec.Raw | ServiceError:
@@ -140,26 +147,16 @@ class Lookups:
 
         return dict(zip(member_ids, await together(map(load_one, member_ids)), strict=True))
 
-    async def _per_connection(
-        self,
-        keys: Sequence[UserKey],
-        load: Callable[[Source, Sequence[str]], Awaitable[Mapping[str, V | ServiceError]]],
-    ) -> Found[V]:
+    async def _per_connection(self, wanted: Mapping[str, Sequence[str]], load: Load[V]) -> Found[V]:
         """Load keys connection by connection, all at once; a failing connection fails its own keys only."""
-        wanted: dict[str, list[str]] = defaultdict(list)
-        for connection_id, key in keys:
-            wanted[connection_id].append(key)
-        found: Found[V] = {}
 
-        async def load_one(connection_id: str, mine: list[str]) -> None:
+        async def load_one(connection_id: str, keys: Sequence[str]) -> Mapping[str, V | ServiceError]:
             try:
-                values = await load(await self.source(connection_id), mine)
+                return await load(await self.source(connection_id), keys)
             except ServiceError as error:
-                values = dict.fromkeys(mine, error)
-            found.update({(connection_id, key): value for key, value in values.items()})
+                return dict.fromkeys(keys, error)
 
-        await together(load_one(*each) for each in wanted.items())
-        return found
+        return dict(zip(wanted, await together(load_one(*each) for each in wanted.items()), strict=True))
 
 
 class Loaders:
@@ -236,8 +233,18 @@ class Loaders:
         return ManyLoader(self._lookups.member_details)
 
 
-def _in_order(found: Found[V], keys: Sequence[UserKey]) -> list[V | None]:
-    return [found.get(key) for key in keys]  # type: ignore[misc]  # aiodataloader makes an exception that key's error
+def group_keys(keys: Iterable[UserKey]) -> dict[str, list[str]]:
+    """Keys by the connection that they are of."""
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for connection_id, key in keys:
+        grouped[connection_id].append(key)
+    return grouped
+
+
+def in_order(found: Found[V], keys: Iterable[UserKey | None]) -> list[V | ServiceError | None]:
+    """What was found for each key; None where nothing was, or there is no key."""
+    nothing: Mapping[str, V | ServiceError] = {}
+    return [found.get(key[0], nothing).get(key[1]) if key else None for key in keys]
 
 
 def _without_invite_link(body: bytes) -> msgspec.Raw:

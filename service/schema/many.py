@@ -13,13 +13,13 @@ V = TypeVar("V")
 class ManyLoader(Generic[K, V]):
     """Loads keys that are asked for at the same time in one call, and none twice. For one request.
 
-    There is one task for all keys of a call, where a dataloader has a future for each key. ``load`` gives what it
-    found; a value may be the error of its key.
+    There is one task for all keys of a call, where a dataloader has a future for each key. ``load`` gives the values in
+    their keys' order; one may be the error of its key.
     """
 
-    def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V | ServiceError]]]) -> None:
+    def __init__(self, load: Callable[[Sequence[K]], Awaitable[Sequence[V | ServiceError | None]]]) -> None:
         self._load = load
-        self._loading: dict[K, asyncio.Task[Mapping[K, V | ServiceError]]] = {}
+        self._loading: dict[K, asyncio.Task[Mapping[K, V | ServiceError | None]]] = {}
         self._gathered: list[K] = []
 
     async def load_many(self, keys: Sequence[K]) -> list[V | ServiceError | None]:
@@ -30,15 +30,15 @@ class ManyLoader(Generic[K, V]):
             task = self._loading[self._gathered[0]] if self._gathered else asyncio.ensure_future(self._load_gathered())
             self._gathered += new
             self._loading.update(dict.fromkeys(new, task))
-        found: dict[K, V | ServiceError] = {}
+        found: dict[K, V | ServiceError | None] = {}
         for task in {self._loading[key] for key in keys}:
             found.update(await task)
-        return [found.get(key) for key in keys]
+        return [found[key] for key in keys]
 
-    async def _load_gathered(self) -> Mapping[K, V | ServiceError]:
+    async def _load_gathered(self) -> Mapping[K, V | ServiceError | None]:
         count = -1
         while count != len(self._gathered):
             count = len(self._gathered)
             await asyncio.sleep(0)
         keys, self._gathered = self._gathered, []
-        return await self._load(keys)
+        return dict(zip(keys, await self._load(keys), strict=True))

@@ -11,12 +11,13 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
 
-    async def __call__(self, keys: Sequence[str]) -> dict[str, str | NotFound]:
+    async def __call__(self, keys: Sequence[str]) -> list[str | NotFound | None]:
         self.calls.append(list(keys))
         await asyncio.sleep(0)
         if "broken" in keys:
             raise ValueError("broken")
-        return {key: NotFound(key) if key == "missing" else key.upper() for key in keys if key != "nothing"}
+        others = {"missing": NotFound("missing"), "nothing": None}
+        return [others.get(key, key.upper()) for key in keys]
 
 
 async def test_keys_of_one_turn_are_one_call_and_no_key_is_loaded_twice():
@@ -42,13 +43,13 @@ async def test_an_error_of_a_key_is_its_value_and_one_of_the_call_is_everybodys(
 async def test_whoever_stops_waiting_stops_the_call():
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def load(keys: Sequence[str]) -> dict[str, str]:
+    async def load(keys: Sequence[str]) -> list[str]:
         begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
-        return {}
+        return []
 
     waiting = asyncio.ensure_future(ManyLoader(load).load_many(["a"]))
     await begun.wait()
