@@ -48,7 +48,21 @@ def format_field_errors(errors: Sequence[GraphQLError]) -> list[Formatted]:
     if hidden := len(errors) - len(formatted):
         message = f"{hidden} more errors are not shown."
         formatted.append({"message": message, "extensions": {"code": "MORE_ERRORS", "hidden": hidden}})
+    for error in errors:
+        _drop_frames(error)
     return formatted
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Let go of the frames that an error came through: they hold the run, which holds the error.
+
+    With these cycles all that the request loaded would stay until the collector comes.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        if isinstance(error, GraphQLError) and error.original_error is not None:
+            error.original_error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def format_unforeseen(error: BaseException) -> list[Formatted]:

@@ -21,6 +21,14 @@ OPERATIONS = {
     " { statusCode result headers { name } } }",
     "entity": 'query ($connection: ID!) { _entities(representations: [{__typename: "Connection", id: "con_x"}])'
     " { ... on Connection { id } } connection(id: $connection) { id name } }",
+    "missing": 'query ($connection: ID!) { connection(id: $connection) { id } users(connectionIds: ["con_x"]) '
+    "{ nodes { id } } }",
+    "refused": 'query ($connection: ID!) { proxy(connectionId: $connection, path: "organizations/other/") '
+    "{ statusCode } }",
+    "not found": 'query ($connection: ID!) { proxy(connectionId: $connection, path: "organizations/{organization}/a/")'
+    " { statusCode } }",
+    "malformed entities": "query ($connection: ID!) { connection(id: $connection) { id } _entities(representations: "
+    "[1]) { ... on Connection { id } } }",
 }
 
 REQUESTS = 50
