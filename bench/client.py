@@ -44,7 +44,7 @@ class Wire:
         body = await self._reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
         if may_fail:
             return body
-        if b" 200 " not in head[:13] or body.startswith(b'{"errors"') or b'"errors":[{' in body[-2000:]:
+        if b" 200 " not in head[:13] or b'"errors":[{' in body:
             raise SystemExit(f"{request[:200].decode()}\n{head.decode()}{body[:1000].decode()}")
         return body
 

@@ -48,8 +48,10 @@ async def _measure(stage: Stage, product: Contender, seconds: float) -> tuple[li
         nonlocal requests
         wire = await Wire.open(product.port)
         request = product.request(WORKLOADS[0], stage.ids, client % CLIENTS)
+        size = len(await wire.send(request))
         while time.monotonic() < until:
-            await wire.send(request)
+            if len(await wire.send(request)) != size:
+                raise SystemExit("memory: the product has begun to answer something else")
             requests += 1
         await wire.close()
 

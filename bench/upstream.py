@@ -26,8 +26,8 @@ LONG = tuple(f"long-{client}" for client in range(CLIENTS))
 
 _ISSUES = 160  # make 300 KB
 _HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Sentry-Rate-Limit-Remaining: 39999\r\n"
-    b"X-Sentry-Rate-Limit-Limit: 40000\r\nX-Sentry-Rate-Limit-Reset: 4102444800\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Sentry-Rate-Limit-Remaining: 999999999\r\n"
+    b"X-Sentry-Rate-Limit-Limit: 1000000000\r\nX-Sentry-Rate-Limit-Reset: 4102444800\r\n"
     b"X-Sentry-Rate-Limit-ConcurrentRemaining: 9999\r\nX-Sentry-Rate-Limit-ConcurrentLimit: 9999\r\n"
     b'Link: <http://b/?&cursor=100:%d:1>; rel="previous"; results="%s"; cursor="100:%d:1", '
     b'<http://b/?&cursor=100:%d:0>; rel="next"; results="%s"; cursor="100:%d:0"\r\nContent-Length: %d\r\n\r\n'
