@@ -119,9 +119,10 @@ Written by this command, which measures anew:
 Every server runs in a process of its own, before one static upstream in the shapes of Sentry's answers; member rows
 carry no teams, as Sentry's do not. What counts is the CPU time of the server's process, user and system, per request.
 All contenders are asked in turn, in short slices of the same run; a ratio is taken within its round, and the median
-of the rounds is given, with the lowest and the highest. Their answers are compared first, and must be equal. The
-product has everything on: API keys, guards, metrics, SQLite; only the memory for teams is off, so that it walks them
-for each request, as the peers do. Peers are idiomatic and untuned: `bench/stock.py`, `bench/rest.py`, `bench/peers`.
+of the rounds is given, with the lowest and the highest. Their answers are compared before and after, and must be
+equal. The product has everything on: API keys, guards, metrics, SQLite; only the memory for teams is off, so that it
+walks them for each request, as the peers do. Peers are idiomatic and untuned: `bench/stock.py`, `bench/rest.py`,
+`bench/peers`.
 
 {text}
 """
