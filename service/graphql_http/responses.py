@@ -53,16 +53,20 @@ def format_field_errors(errors: Sequence[GraphQLError]) -> list[Formatted]:
     return formatted
 
 
-def _drop_frames(error: BaseException | None) -> None:
+def _drop_frames(error: BaseException) -> None:
     """Let go of the frames that an error came through: they hold the run, which holds the error.
 
     With these cycles all that the request loaded would stay until the collector comes.
     """
-    while error is not None:
-        error.__traceback__ = None
-        if isinstance(error, GraphQLError) and error.original_error is not None:
-            error.original_error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:  # errors that were raised again may be each other's context
+            continue
+        seen.add(id(each))
+        each.__traceback__ = None
+        left += (each.__cause__, each.__context__, getattr(each, "original_error", None))
 
 
 def format_unforeseen(error: BaseException) -> list[Formatted]:

@@ -1,9 +1,9 @@
 """Passthrough calls: authorize, send, and give Sentry's answer back as JSON text that was checked but not changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 import msgspec
+from msgspec.structs import replace
 
 from service.connections.accounts import AccountSource
 from service.connections.models import ConnectionRecord
@@ -26,8 +26,7 @@ _PAGED_BY_LIMIT = frozenset({"organizations/{}/issues/", "projects/{}/{}/issues/
 _PAGE_PARAMETERS = frozenset({"cursor", "limit", "per_page"})
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyRequest:
+class ProxyRequest(msgspec.Struct, frozen=True):
     """A caller's call. ``body`` is JSON text; ``first`` is the page's size and ``page_cursor`` Sentry's cursor."""
 
     method: str
@@ -39,8 +38,7 @@ class ProxyRequest:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyAnswer:
+class ProxyAnswer(msgspec.Struct, frozen=True):
     """Sentry's answer. ``result`` is JSON text, None where there is no body.
 
     A body that is text comes as a JSON string. ``result_count`` is the length of a list, or of the list in an
@@ -58,8 +56,7 @@ class ProxyAnswer:
     rate_limit: RateLimitState | None
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """An authorized call: everything that sending it needs."""
 
     connection: ConnectionRecord
@@ -92,7 +89,8 @@ class ProxyEngine:
         and the client's errors.
         """
         prepared = await self.prepare(caller, connection_id, request.method, request.path, request.query)
-        paged = replace(prepared, query=(*prepared.query, *_page(prepared.path, request)))
+        page = _page(prepared.path, request)
+        paged = replace(prepared, query=(*prepared.query, *page)) if page else prepared
         content_type = None if request.body is None else "application/json"
         response = await self.send(
             caller, paged, request.method, request.body, content_type, idempotency_key=request.idempotency_key

@@ -28,23 +28,22 @@ event's id and ``shortIdLookup`` find issues of any project, and no ``project`` 
 
 import re
 import uuid
-from dataclasses import dataclass
+
+import msgspec
 
 from service.errors import Constrained, PathRefused
 from service.sentry.methods import SAFE_METHODS
 from service.sentry.paths import ApiPath, Query
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectRef:
+class ProjectRef(msgspec.Struct, frozen=True):
     """A project of the constraint."""
 
     id: str
     slug: str
 
 
-@dataclass(frozen=True, slots=True)
-class AccessFacts:
+class AccessFacts(msgspec.Struct, frozen=True):
     """What is known of a connection. ``projects`` is the constraint, None for the whole organization."""
 
     organization_id: str | None
@@ -53,8 +52,7 @@ class AccessFacts:
     projects: tuple[ProjectRef, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authorized:
+class Authorized(msgspec.Struct, frozen=True):
     """What to send. Where ``check`` is set, that issue is fetched first: it must be in one of the projects."""
 
     path: ApiPath

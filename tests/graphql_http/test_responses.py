@@ -8,6 +8,7 @@ from strawberry.schema.config import StrawberryConfig
 from structlog.testing import capture_logs
 
 from service.errors import BadInput, RateLimited
+from service.graphql_http.responses import format_field_errors
 from tests.graphql_http.small_graph import SECRET, connect, make_app
 
 
@@ -164,3 +165,14 @@ async def test_an_argument_that_only_fails_when_it_is_used_is_explained() -> Non
     assert found["data"] == {"positive": None}
     assert [error["extensions"]["code"] for error in found["errors"]] == ["BAD_USER_INPUT"]
     assert logs == []
+
+
+def test_errors_that_are_each_others_context_let_go_of_their_frames() -> None:
+    inner, outer = BadInput("no"), ValueError("again")
+    for error in (inner, outer):
+        with pytest.raises(type(error)):
+            raise error
+    inner.__context__, outer.__context__ = outer, inner
+    located = GraphQLError("no", original_error=inner)
+    format_field_errors([located])
+    assert [each.__traceback__ for each in (located, inner, outer)] == [None] * 3

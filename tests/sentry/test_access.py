@@ -1,10 +1,10 @@
 import re
-from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.errors import Constrained, PathRefused
 from service.sentry.access import AccessFacts, Authorized, ProjectRef, authorize
