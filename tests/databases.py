@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -118,9 +120,17 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A migrated database that holds no rows."""
+    before = set(threading.enumerate())
     database = Database(database_url)
     yield database
     await database.dispose()
+    # A connection to SQLite whose statement was cancelled is closed by the collector, and its thread then tells the
+    # loop: which must still be there.
+    gc.collect()
+    for _ in range(100):
+        if not any("_connection_worker_thread" in each.name for each in set(threading.enumerate()) - before):
+            break
+        await asyncio.sleep(0.005)
 
 
 async def _migrate(url: str) -> None:
