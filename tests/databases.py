@@ -126,10 +126,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.dispose()
     # A connection to SQLite whose statement was cancelled is closed by the collector, and its thread then tells the
     # loop: which must still be there.
-    gc.collect()
-    for _ in range(100):
+    for turn in range(100):
         if not any("_connection_worker_thread" in each.name for each in set(threading.enumerate()) - before):
             break
+        if turn == 10:
+            gc.collect()
         await asyncio.sleep(0.005)
 
 
