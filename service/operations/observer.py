@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 # Asked for every few seconds by machines: counted, but neither logged nor traced.
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 
-_OWN_HEADERS = frozenset({b"x-request-id", b"connection"})
-
 _log = structlog.get_logger(__name__)
 _logger = logging.getLogger(__name__)  # tells for less whether it is worth while to make a line up
 
@@ -153,11 +151,11 @@ class ObservedApp:
         async def send_observed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                own = [(b"x-request-id", record.request_id.encode())]
+                own = {b"x-request-id": record.request_id.encode()}
                 if self._is_draining():
-                    own.append((b"connection", b"close"))
+                    own[b"connection"] = b"close"
                 headers = message.get("headers", ())
-                message["headers"] = [each for each in headers if each[0] not in _OWN_HEADERS] + own
+                message["headers"] = [*(each for each in headers if each[0] not in own), *own.items()]
             await send(message)
 
         span = contextlib.nullcontext() if is_probe else self._observer.request(record, Headers(scope=scope))
