@@ -69,13 +69,13 @@ class ConnectionStore:
 
     def recall(self, caller: Caller, connection_id: str) -> ConnectionRecord | None:
         """The connection, where it was read a moment ago; None says nothing of it."""
-        linked = _seen(caller, self._cache.get(caller.tenant_id, connection_id))
+        linked = self._recall(caller, connection_id)
         return None if linked is None else linked.connection
 
     async def get_many(self, caller: Caller, ids: Iterable[str]) -> dict[str, ConnectionRecord]:
         """The connections of these ids, without those that are missing or not the caller's."""
         wanted = {connection_id for connection_id in ids if is_connection_id(connection_id)}
-        found = {each: _seen(caller, self._cache.get(caller.tenant_id, each)) for each in wanted}
+        found = {each: self._recall(caller, each) for each in wanted}
         missing = [connection_id for connection_id, linked in found.items() if linked is None]
         loaded = await self._load_ids(caller, frozenset(missing)) if missing else []
         return {linked.connection.id: linked.connection for linked in [*found.values(), *loaded] if linked}
@@ -91,7 +91,7 @@ class ConnectionStore:
 
     async def get_linked(self, caller: Caller, connection_id: str, *, fresh: bool = False) -> Linked:
         """A connection with its sealed credential; ``fresh`` reads past the cache. Raises :class:`NotFound`."""
-        linked = None if fresh else _seen(caller, self._cache.get(caller.tenant_id, connection_id))
+        linked = None if fresh else self._recall(caller, connection_id)
         if linked is None and is_connection_id(connection_id):
             loaded = await self._load_ids(caller, frozenset({connection_id}), fresh=fresh)
             linked = loaded[0] if loaded else None
@@ -281,6 +281,9 @@ class ConnectionStore:
         changed = await self._database.run_transaction(work)
         self._cache.forget(changed)
         return changed
+
+    def _recall(self, caller: Caller, connection_id: str) -> Linked | None:
+        return _seen(caller, self._cache.get(caller.tenant_id, connection_id))
 
     async def _load_ids(self, caller: Caller, ids: frozenset[str], *, fresh: bool = False) -> list[Linked]:
         """Read once for all who miss the same in the cache at once, but for who comes after a write of ours."""

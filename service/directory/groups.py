@@ -11,7 +11,7 @@ from functools import cache
 from cachetools import TTLCache
 
 from service.connections.credentials import refuse_empty
-from service.directory.members import NamingScope, Source, walk_pages
+from service.directory.members import NAMING, Source, walk_pages
 from service.directory.user import Group, Membership, find_role
 from service.sentry.client import SentryClient
 from service.sentry.payloads import MemberDetail, Team, TeamMember, decode
@@ -64,11 +64,11 @@ class GroupReader:
 
     async def detail(self, source: Source, member_id: str) -> bytes:
         """The untouched JSON of a member's details (``GET organizations/{o}/members/{id}/``). Raises UpstreamError."""
-        with NamingScope("member:read"):
+        with NAMING["users"]:
             return await fetch_member_detail(self._client, source.account, member_id)
 
     async def _fetch_teams(self, source: Source) -> list[Team]:
-        with NamingScope("team:read"):
+        with NAMING["groups"]:
             teams = await fetch_teams(self._client, source.account)
         if not teams:
             refuse_empty("groups", source.scopes)

@@ -106,7 +106,7 @@ def _is_searchable(email: str) -> bool:
     return 0 < len(email) <= _LONGEST_ADDRESS and email.isprintable() and not set(email) & set('"\\')
 
 
-class NamingScope:
+class _NamingScope:
     """Names the scope that the reads inside need where Sentry refuses them without doing so, as older servers do."""
 
     def __init__(self, scope: str) -> None:
@@ -120,7 +120,8 @@ class NamingScope:
             error.missing_scopes = error.missing_scopes or [self._scope]
 
 
-_NAMING: dict[Feature, NamingScope] = {"users": NamingScope("member:read"), "groups": NamingScope("team:read")}
+NAMING: dict[Feature, _NamingScope] = {"users": _NamingScope("member:read"), "groups": _NamingScope("team:read")}
+"""To read inside of, by what is read: it keeps nothing of a read, so one serves all."""
 
 
 async def walk_pages(source: Source, fetch: Fetch[T], feature: Feature) -> AsyncIterator[Page[T]]:
@@ -134,7 +135,7 @@ async def walk_pages(source: Source, fetch: Fetch[T], feature: Feature) -> Async
 
 
 async def _read_page(source: Source, fetch: Fetch[T], feature: Feature, cursor: str | None) -> Page[T]:
-    with _NAMING[feature]:
+    with NAMING[feature]:
         page = await fetch(cursor)
     if not page.items and cursor is None:
         refuse_empty(feature, source.scopes)

@@ -19,7 +19,7 @@ from service.graphql_http.documents import MAX_ERRORS, Document, Operation
 from service.graphql_http.problems import InvalidVariables, OperationRefused
 from service.graphql_http.requests import ClientDisconnected, GraphQLRequest, wait_for_disconnect
 
-_PATIENCE = 0.02
+_PATIENCE = 0.02  # seconds
 
 
 @dataclass(frozen=True, slots=True)
