@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import shutil
 import subprocess
@@ -124,14 +123,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)
     yield database
     await database.dispose()
-    # A connection to SQLite whose statement was cancelled is closed by the collector, and its thread then tells the
-    # loop: which must still be there.
-    for turn in range(100):
-        if not any("_connection_worker_thread" in each.name for each in set(threading.enumerate()) - before):
-            break
-        if turn == 10:
-            gc.collect()
-        await asyncio.sleep(0.005)
+    # The thread of a cancelled statement tells the loop, which must still be there, when it has ended.
+    for thread in set(threading.enumerate()) - before:
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
 
 
 async def _migrate(url: str) -> None:

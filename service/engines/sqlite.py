@@ -1,8 +1,13 @@
 """SQLite, by aiosqlite."""
 
+import asyncio
+import contextlib
+import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import URL, NullPool, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -35,35 +40,61 @@ def create_sqlite_engine(path: Path, *, migrating: bool = False) -> AsyncEngine:
     pool: dict[str, Any] = (
         {"poolclass": NullPool} if migrating else {"pool_size": 8, "max_overflow": 0, "pool_timeout": 10}
     )
-    engine = create_async_engine(
-        # mode=rw: a wrong path never makes a new empty database.
-        URL.create("sqlite+aiosqlite", database=path.as_uri(), query={"mode": "rw", "uri": "true"}),
-        connect_args={"timeout": 5, "isolation_level": "IMMEDIATE"},
-        hide_parameters=True,
-        **pool,
-    )
 
-    def check_file(*_: object) -> None:
-        if not path.is_file():  # the driver would say it less clearly, and leave a thread behind
+    def connect() -> aiosqlite.Connection:
+        if not path.is_file():  # SQLite would say it less clearly
             raise StorageUnavailable(
                 "The database's file is missing.", cure="Run `python -m service migrate` to make it."
             )
+        return _Connection(path)
 
     def set_pragmas(connection: Any, _: object) -> None:
         cursor = connection.cursor()
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-            # Off while migrating: SQLite alters a table by replacing it, which must not delete what refers to it.
-            cursor.execute(f"PRAGMA foreign_keys={'OFF' if migrating else 'ON'}")
-        except Exception:
-            connection.close()  # the pool does not know it yet
-            raise
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        # Off while migrating: SQLite alters a table by replacing it, which must not delete what refers to it.
+        cursor.execute(f"PRAGMA foreign_keys={'OFF' if migrating else 'ON'}")
         cursor.close()
 
-    event.listen(engine.sync_engine, "do_connect", check_file)
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    engine = create_async_engine(url, async_creator=connect, hide_parameters=True, **pool)
     event.listen(engine.sync_engine, "connect", set_pragmas)
     return explain_failures(engine, _find_failure)
+
+
+class _Connection(aiosqlite.Connection):
+    """One that ends when it is told to, also where whoever ends it is cancelled as well.
+
+    SQLAlchemy then ends it by force while it is being closed. As the driver has it, either forgets what the other was
+    to close, or waits for a thread that has ended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # mode=rw: a wrong path never makes a new empty database.
+        where = f"{path.as_uri()}?mode=rw"
+        connect = partial(sqlite3.connect, where, uri=True, timeout=5, isolation_level="IMMEDIATE", factory=_Opened)
+        super().__init__(connect, iter_chunk_size=64)
+        self._thread.daemon = True  # a statement that hangs must not hold up the end of the process
+
+    def stop(self) -> asyncio.Future[None] | None:
+        if not self._running:
+            return None
+        if self._connection is not None:
+            self._tx.put_nowait((None, self._connection.close))
+        return super().stop()
+
+
+class _Opened(sqlite3.Connection):
+    """One whose transaction ends when it is closed.
+
+    SQLite closes a connection when the last of its statements is gone. A cursor that a cancelled task's traceback still
+    refers to would hold the lock for writing until the garbage is collected.
+    """
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # closed already, or broken
+            self.rollback()
+        super().close()
 
 
 def _find_failure(error: BaseException) -> tuple[str, bool] | None:
