@@ -230,6 +230,8 @@ class Runtime:
             else:
                 await self.database.check_schema()
             await _check_keys(self.database, self.keyring)
+            stack.push_async_callback(self.services.connections.aclose)
+            stack.push_async_callback(self.authenticator.aclose)
             stack.push_async_callback(self.services.client.aclose)
             stack.push_async_callback(self.services.proxy.idempotency.aclose)
             await stack.enter_async_context(self.last_used.running())

@@ -99,12 +99,15 @@ class Coalescer(Generic[K, V]):
                 raise found.error
             if found.is_broken_off:
                 raise asyncio.CancelledError
+        if self._is_kept:
+            return await asyncio.shield(self._begin(key, start))
         shared = self._running[key] = _Shared()
-        if not self._is_kept:
-            return await self._work(key, shared, start)
-        task = asyncio.ensure_future(self._work(key, shared, start))
-        task.add_done_callback(_look_at_error)  # everybody who waited may be gone
-        return await asyncio.shield(task)
+        return await self._work(key, shared, start)
+
+    def begin(self, key: K, start: Callable[[], Awaitable[V]]) -> None:
+        """Have it run beside the caller, unless it runs already; only those who ask meanwhile hear of an error."""
+        if key not in self._running:
+            self._begin(key, start)
 
     async def drain(self) -> None:
         """Wait until what runs has ended."""
@@ -117,6 +120,12 @@ class Coalescer(Generic[K, V]):
             if shared.worker is not None:
                 shared.worker.cancel()
         await self.drain()
+
+    def _begin(self, key: K, start: Callable[[], Awaitable[V]]) -> "asyncio.Task[V]":
+        shared = self._running[key] = _Shared()
+        task = asyncio.ensure_future(self._work(key, shared, start))
+        task.add_done_callback(_look_at_error)  # everybody who waited may be gone
+        return task
 
     async def _work(self, key: K, shared: _Shared[V], start: Callable[[], Awaitable[V]]) -> V:
         shared.worker = asyncio.current_task()

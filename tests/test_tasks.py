@@ -148,6 +148,27 @@ async def test_the_last_waiter_takes_the_work_with_it_and_a_newcomer_starts_afre
     assert waiter.cancelled()
 
 
+async def test_what_is_begun_runs_once_and_is_shared_with_who_asks_meanwhile() -> None:
+    coalescer: Coalescer[str, int] = Coalescer()
+    begun = 0
+
+    async def work() -> int:
+        nonlocal begun
+        begun += 1
+        await asyncio.sleep(0)
+        if begun == 2:
+            raise KeyError("b")
+        return begun
+
+    coalescer.begin("a", work)
+    coalescer.begin("a", work)
+    assert begun == 0
+    assert await coalescer.run("a", work) == 1
+    coalescer.begin("a", work)
+    await coalescer.drain()  # nobody asked, nobody is told
+    assert begun == 2
+
+
 async def test_closing_breaks_off_what_runs() -> None:
     coalescer: Coalescer[str, None] = Coalescer()
     ended: list[str] = []

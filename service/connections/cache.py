@@ -8,7 +8,7 @@ It holds sealed bytes only. What is remembered by id has not been checked agains
 
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachetools import TTLCache
 
@@ -17,21 +17,29 @@ from service.connections.models import ConnectionRecord, CredentialRecord
 SECONDS = 3.0
 """How late a change made by another process is noticed at most; our own writes are noticed at once."""
 
+_AGEING_SECONDS = 2.0
+"""After these, what is asked for is read anew beside the request, so that none of a busy caller's waits for it."""
+
 _SIZE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A connection and its sealed credential, which is None once the connection is unlinked. Never changed."""
+    """A connection and its sealed credential, which is None once the connection is unlinked. Never changed.
+
+    ``remembered_at`` is on the cache's clock, for what comes from there.
+    """
 
     connection: ConnectionRecord
     credential: CredentialRecord | None
+    remembered_at: float = 0.0
 
 
 class ConnectionCache:
     """Connections by (tenant, id) and by (tenant, externalId), and pages of them by what was asked for."""
 
     def __init__(self, *, timer: Callable[[], float] = time.monotonic) -> None:
+        self._timer = timer
         self._linked: TTLCache[tuple[str, str], Linked] = TTLCache(_SIZE, SECONDS, timer)
         self._ids: TTLCache[tuple[str, str], str] = TTLCache(_SIZE, SECONDS, timer)
         self._pages: TTLCache[Hashable, list[ConnectionRecord]] = TTLCache(
@@ -53,11 +61,15 @@ class ConnectionCache:
         connection_id = self._ids.get((tenant_id, external_id))
         return self.get(tenant_id, connection_id) if connection_id is not None else None
 
+    def is_ageing(self, linked: Linked) -> bool:
+        """Whether what :meth:`get` gave is about to be forgotten."""
+        return self._timer() - linked.remembered_at > _AGEING_SECONDS
+
     def add(self, found: Linked, *, writes: int) -> None:
         """Remember what was read, unless a write came between: then the reading may be older than the write."""
         if writes == self._writes:
             connection = found.connection
-            self._linked[connection.tenant_id, connection.id] = found
+            self._linked[connection.tenant_id, connection.id] = replace(found, remembered_at=self._timer())
             self._ids[connection.tenant_id, connection.external_id] = connection.id
 
     async def page(

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import EllipsisType
 
 from sqlalchemy import ColumnElement, delete, func
@@ -67,6 +68,10 @@ class ConnectionStore:
         self._cache = cache or ConnectionCache()
         self._loads: Coalescer[tuple[Caller, frozenset[str], int], list[Linked]] = Coalescer()
 
+    async def aclose(self) -> None:
+        """Break off what is read beside requests."""
+        await self._loads.aclose()
+
     def recall(self, caller: Caller, connection_id: str) -> ConnectionRecord | None:
         """The connection, where it was read a moment ago; None says nothing of it."""
         linked = self._recall(caller, connection_id)
@@ -83,7 +88,7 @@ class ConnectionStore:
     async def get_many_by_external_id(self, caller: Caller, external_ids: Iterable[str]) -> dict[str, ConnectionRecord]:
         """The connections of these externalIds, without those that are missing or not the caller's."""
         wanted = set(storable(external_ids))
-        found = {each: _seen(caller, self._cache.get_by_external_id(caller.tenant_id, each)) for each in wanted}
+        found = {each: self._seen(caller, self._cache.get_by_external_id(caller.tenant_id, each)) for each in wanted}
         missing = [external_id for external_id, linked in found.items() if linked is None]
         condition = col(ConnectionRecord.external_id).in_(missing)
         loaded = await self._load(_select_linked(caller, condition)) if missing else []
@@ -283,15 +288,27 @@ class ConnectionStore:
         return changed
 
     def _recall(self, caller: Caller, connection_id: str) -> Linked | None:
-        return _seen(caller, self._cache.get(caller.tenant_id, connection_id))
+        return self._seen(caller, self._cache.get(caller.tenant_id, connection_id))
+
+    def _seen(self, caller: Caller, cached: Linked | None) -> Linked | None:
+        """What the cache gave, if the caller may see it. What is about to be forgotten is read anew beside the request.
+
+        Where the caller may not see it, the database is asked, as for what is missing: the two take equally long so.
+        """
+        if cached is None or not is_visible(caller, cached.connection):
+            return None
+        if self._cache.is_ageing(cached):
+            ids = frozenset({cached.connection.id})
+            self._loads.begin((caller, ids, self._cache.writes), partial(self._load_uncached, caller, ids))
+        return cached
 
     async def _load_ids(self, caller: Caller, ids: frozenset[str], *, fresh: bool = False) -> list[Linked]:
         """Read once for all who miss the same in the cache at once, but for who comes after a write of ours."""
-
-        def load() -> Awaitable[list[Linked]]:
-            return self._load(_select_linked(caller, col(ConnectionRecord.id).in_(ids)))
-
+        load = partial(self._load_uncached, caller, ids)
         return await (load() if fresh else self._loads.run((caller, ids, self._cache.writes), load))
+
+    def _load_uncached(self, caller: Caller, ids: frozenset[str]) -> Awaitable[list[Linked]]:
+        return self._load(_select_linked(caller, col(ConnectionRecord.id).in_(ids)))
 
     async def _load(self, statement: Select[ConnectionRecord, CredentialRecord]) -> list[Linked]:
         writes = self._cache.writes
@@ -400,14 +417,6 @@ def _narrow(present: Profile, wanted: Profile) -> Profile:
             cure="Have the account linked again through a link session with that profile.",
         )
     return wanted
-
-
-def _seen(caller: Caller, cached: Linked | None) -> Linked | None:
-    """What the cache gave, if the caller may see it. Else the database is asked, as for what is missing.
-
-    The two take equally long so.
-    """
-    return cached if cached is not None and is_visible(caller, cached.connection) else None
 
 
 def _conditions(wanted: ConnectionFilter) -> list[ColumnElement[bool]] | None:

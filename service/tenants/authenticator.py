@@ -24,15 +24,17 @@ if TYPE_CHECKING:
 
 # A revocation by another process takes effect within 5 seconds: this, and the time that reading the row took.
 _KNOWN_SECONDS = 4.0
+_AGEING_SECONDS = 3.0  # then it is looked up anew beside a request, so that none of a busy caller's waits for it
 _REFUSED_SECONDS = 1.0
 _MAX_HEADER = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """``until`` is on the authenticator's clock. ``key_id`` is the API key whose use is noted."""
+    """``asked_at`` and ``until`` are on the authenticator's clock. ``key_id`` is the API key whose use is noted."""
 
     caller: Caller
+    asked_at: float
     until: float
     key_id: str | None
 
@@ -81,15 +83,22 @@ class Authenticator:
             if refusal is not None:
                 raise Unauthenticated(refusal)
             known = await self._lookups.run(fingerprint, lambda: self._look_up(fingerprint, authorization))
+        elif self._clock() - known.asked_at > _AGEING_SECONDS:
+            self._lookups.begin(fingerprint, lambda: self._look_up(fingerprint, authorization))
         if known.key_id is not None:
             self._last_used.note(ApiKeyRecord, known.key_id)
         return known.caller
+
+    async def aclose(self) -> None:
+        """Break off what is looked up beside requests."""
+        await self._lookups.aclose()
 
     async def _look_up(self, fingerprint: bytes, authorization: str) -> _Known:
         try:
             known = await self._find_caller(authorization)
         except Unauthenticated as error:
             self._refused[fingerprint] = error.message
+            self._known.pop(fingerprint, None)
             raise
         self._known[fingerprint] = known
         return known
@@ -121,7 +130,7 @@ class Authenticator:
             connection_ids=_as_set(key.connection_ids),
             external_ids=_as_set(key.external_ids),
         )
-        return _Known(caller, asked_at + min(lasts, _KNOWN_SECONDS), key.id)
+        return _Known(caller, asked_at, asked_at + min(lasts, _KNOWN_SECONDS), key.id)
 
     async def _verify_jwt(self, token: str) -> _Known:
         if self._jwts is None:
@@ -133,7 +142,7 @@ class Authenticator:
         if tenant is None:
             raise Unauthenticated("The JWT names a tenant that does not exist.")
         lasts = verified.expires_at - time.time()
-        return _Known(verified.caller, asked_at + min(lasts, _KNOWN_SECONDS), None)
+        return _Known(verified.caller, asked_at, asked_at + min(lasts, _KNOWN_SECONDS), None)
 
 
 def _create_verifier(issuers: Sequence[JwtIssuer]) -> "JwtVerifier":

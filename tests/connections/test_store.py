@@ -367,6 +367,40 @@ async def test_changes_of_this_process_are_seen_at_once_and_of_others_within_sec
     assert await seen() == "Later"
 
 
+async def test_a_connection_in_use_is_read_anew_beside_a_request_before_it_is_forgotten(database, vault, admin):
+    clock = Clock()
+    store, other = ConnectionStore(database, ConnectionCache(timer=clock)), ConnectionStore(database)
+    connection = await add_connection(store, vault, admin, "cust")
+    await store.get_linked(admin, connection.id)
+    await other.update(admin, connection.id, name="Theirs")
+
+    async def seen() -> list[str]:
+        by_external_id = (await store.get_many_by_external_id(admin, ["cust"]))["cust"]
+        return [(await store.get_linked(admin, connection.id)).connection.name, by_external_id.name]
+
+    clock.time += 2.1
+    with statements() as sent:
+        assert await seen() == await seen() == ["Acme"] * 2
+        assert sent == []
+        await store._loads.drain()
+        assert len(sent) == 1
+        assert await seen() == ["Theirs"] * 2
+        clock.time += 1.9
+        assert await seen() == ["Theirs"] * 2
+        assert len(sent) == 1
+
+
+async def test_what_is_read_beside_requests_ends_when_the_store_is_closed(database, vault, admin):
+    clock = Clock()
+    store = ConnectionStore(database, ConnectionCache(timer=clock))
+    connection = await add_connection(store, vault, admin, "cust")
+    await store.get_linked(admin, connection.id)
+    clock.time += 2.1
+    await store.get_linked(admin, connection.id)
+    await store.aclose()
+    assert store._loads._running == {}
+
+
 async def test_lists_are_remembered_for_who_asked_and_what(store, vault, admin):
     one = await add_connection(store, vault, admin, "one", customer_id="c1")
     other = await add_connection(store, vault, admin, "other", customer_id="c2")
@@ -451,7 +485,9 @@ async def test_what_was_read_before_a_write_is_not_remembered(store, vault, admi
     cache.add(linked, writes=writes)
     assert cache.get(connection.tenant_id, connection.id) is None
     cache.add(linked, writes=cache.writes)
-    assert cache.get(connection.tenant_id, connection.id) is linked
+    remembered = cache.get(connection.tenant_id, connection.id)
+    assert remembered is not None
+    assert (remembered.connection, remembered.credential) == (linked.connection, linked.credential)
 
 
 async def test_every_connection_is_found_over_several_reads(store, vault, admin, stranger, database):

@@ -144,10 +144,32 @@ async def test_a_revocation_takes_effect_within_five_seconds(world: World):
     key_id, header = await world.key()
     await world.authenticator.authenticate(header)
     await world.store.revoke_key("acme", key_id)
-    world.seconds = 3.9
+    world.seconds = 2.9
     await world.authenticator.authenticate(header)  # remembered
     world.seconds = 4.9
     await world.refusal(header)
+
+
+async def test_a_key_in_use_is_looked_up_anew_beside_a_request_before_it_is_forgotten(world: World):
+    key_id, header = await world.key()
+    await world.authenticator.authenticate(header)
+    world.queries = 0
+    world.seconds = 3.1
+    await asyncio.gather(*(world.authenticator.authenticate(header) for _ in range(8)))
+    assert world.queries == 0
+    await world.authenticator._lookups.drain()
+    assert world.queries == 1
+    world.seconds = 6.0
+    await world.authenticator.authenticate(header)
+    assert world.queries == 1
+
+    await world.store.revoke_key("acme", key_id)
+    world.queries = 0
+    world.seconds = 6.2
+    await world.authenticator.authenticate(header)
+    await world.authenticator._lookups.drain()
+    await world.refusal(header)
+    assert world.queries == 1
 
 
 async def test_a_key_is_remembered_until_it_expires_at_most(world: World):
