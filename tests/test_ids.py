@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ids import build_user_id, is_connection_id, new_id, parse_user_id
+from service.ids import build_user_id, is_connection_id, new_id, parse_user_id, parse_user_ids
 from tests.scale import scaled
 
 
@@ -55,3 +55,13 @@ def test_a_users_id_is_parsed_whole_or_not_at_all(text: str):
         assert is_connection_id(found[0])
         assert found[1].isascii()
         assert found[1].isdigit()
+
+
+_RIGHT = st.builds(
+    build_user_id, st.sampled_from([new_id("con") for _ in range(3)]), st.integers(0, 2**64).map(str)
+) | st.from_regex(r"usr_[0-9a-z]{26}_[0-9]{1,19}", fullmatch=True)
+
+
+@given(st.lists(_RIGHT) | st.lists(_RIGHT | st.text() | st.from_regex(r"usr_[0-9a-z]{26}[_\n0-9٣]{0,21}")))
+def test_many_users_ids_are_parsed_as_each_would_be(texts: list[str]):
+    assert parse_user_ids(texts) == [parse_user_id(text) for text in texts]

@@ -94,7 +94,7 @@ class MemberReader:
     async def _look_up(self, source: Source, key: str, values: Iterable[str]) -> list[User]:
         # A repeated key means "or"; a page holds a hundred, so a hundred keys need one call. An address may be the
         # secondary one of many people, so that its matches can go on to further pages.
-        queries = list(_chunks([f"{key}:{value}" for value in dict.fromkeys(values)]))
+        queries = _join([f"{key}:{value}" for value in dict.fromkeys(values)])
         results = await together(self._all(source, query) for query in queries)
         return [user for users in results for user in users]
 
@@ -142,17 +142,20 @@ async def _read_page(source: Source, fetch: Fetch[T], feature: Feature, cursor: 
     return page
 
 
-def _chunks(tokens: Sequence[str]) -> Iterable[str]:
+def _join(tokens: Sequence[str]) -> list[str]:
+    """As few queries as can hold the tokens."""
+    if len(tokens) <= PAGE_SIZE and len(whole := " ".join(tokens)) <= _MOST_QUERY:
+        return [whole] if whole else []
+    queries: list[str] = []
     chunk: list[str] = []
     length = 0
     for token in tokens:
         if chunk and (len(chunk) == PAGE_SIZE or length + len(token) > _MOST_QUERY):
-            yield " ".join(chunk)
+            queries.append(" ".join(chunk))
             chunk, length = [], 0
         chunk.append(token)
         length += len(token) + 1
-    if chunk:
-        yield " ".join(chunk)
+    return [*queries, " ".join(chunk)]
 
 
 def _build_page(source: Source, page: Page[Member]) -> UserPage:

@@ -13,15 +13,18 @@ from strawberry.federation.schema import FederationAny
 
 from service.directory.user import User
 from service.errors import BadInput, RequestTooLarge
-from service.ids import parse_user_id
+from service.ids import parse_user_ids
 from service.schema.context import Context, Info
 from service.schema.loaders import Found, UserKey, group_keys, in_order
 from service.tasks import together
 
 MOST_REPRESENTATIONS = 100
 
+Key = str | tuple[str, ...]
+"""A string, or a tuple of them where a key has several fields."""
+
 Loader = Callable[[Context, Sequence[Any]], Awaitable[list[Any]]]
-"""Loads objects by keys: each a string, or a tuple of them where a key has several fields."""
+"""Loads objects by keys."""
 
 
 class Subgraph(Schema):
@@ -37,32 +40,30 @@ class Subgraph(Schema):
         if len(representations) > MOST_REPRESENTATIONS:
             raise RequestTooLarge(f"At most {MOST_REPRESENTATIONS} representations at once.")
         found: list[Any] = [None] * len(representations)
-        wanted: dict[Loader, list[tuple[int, str | tuple[str, ...]]]] = defaultdict(list)
+        wanted: dict[Loader, dict[int, Key]] = defaultdict(dict)
         for index, representation in enumerate(representations):
             try:
                 load, key = _parse(representation)
             except BadInput as error:
                 found[index] = error
             else:
-                wanted[load].append((index, key))
+                wanted[load][index] = key
 
-        async def load_kind(load: Loader, rows: list[tuple[int, str | tuple[str, ...]]]) -> None:
-            values = await load(info.context, [key for _, key in rows])
-            for (index, _), value in zip(rows, values, strict=True):
+        async def load_kind(load: Loader, keys: dict[int, Key]) -> None:
+            values = await load(info.context, list(keys.values()))
+            for index, value in zip(keys, values, strict=True):
                 found[index] = value
 
         await together(load_kind(*each) for each in wanted.items())
         return found
 
 
-def _parse(representation: object) -> tuple[Loader, str | tuple[str, ...]]:
+def _parse(representation: Any) -> tuple[Loader, Key]:
     """How to load a representation, and its key. Fields beyond the key are left alone."""
-    if not isinstance(representation, dict):
-        raise BadInput("A representation must be an object.")
-    name = representation.get("__typename")
-    keys = _KEYS.get(name) if isinstance(name, str) else None
-    if keys is None:
-        raise BadInput("`__typename` must be one of " + ", ".join(f"`{name}`" for name in _KEYS) + ".")
+    try:
+        keys = _KEYS[representation["__typename"]]
+    except (KeyError, TypeError):  # it has no such name, or is no object at all
+        raise _explain(representation) from None
     for read, load in keys:
         try:
             key = read(representation)
@@ -74,6 +75,12 @@ def _parse(representation: object) -> tuple[Loader, str | tuple[str, ...]]:
     raise BadInput("A representation must hold all fields of a key.")
 
 
+def _explain(representation: object) -> BadInput:
+    if not isinstance(representation, dict):
+        return BadInput("A representation must be an object.")
+    return BadInput("`__typename` must be one of " + ", ".join(f"`{name}`" for name in _KEYS) + ".")
+
+
 async def _connections(context: Context, ids: Sequence[str]) -> list[Any]:
     return await context.loaders.load_connections(ids)
 
@@ -83,7 +90,7 @@ async def _connections_by_external_id(context: Context, external_ids: Sequence[s
 
 
 async def _users(context: Context, ids: Sequence[str]) -> list[Any]:
-    return await _visible_users(context, [parse_user_id(each) for each in ids], context.lookups.load_users)
+    return await _visible_users(context, parse_user_ids(ids), context.lookups.load_users)
 
 
 async def _users_by_email(context: Context, keys: Sequence[tuple[str, str]]) -> list[Any]:

@@ -62,6 +62,17 @@ async def test_a_hundred_entities_are_one_call(graph: Graph) -> None:
     assert graph.calls() == 1
 
 
+async def test_addresses_too_long_for_one_call_are_spread_over_several(graph: Graph) -> None:
+    connection = await graph.link(BIG)
+    addresses = [f"{number:0>188}@example.com" for number in range(60)]  # 29 of them in 6000 characters
+    entities = await graph.query(
+        "query ($r: [_Any!]!) { _entities(representations: $r) { ... on User { id } } }",
+        r=[{"__typename": "User", "connectionId": connection.id, "email": each} for each in addresses],
+    )
+    assert entities["_entities"] == [None] * 60
+    assert graph.calls() == 3
+
+
 async def test_entities_of_two_connections_are_a_call_each(graph: Graph) -> None:
     one, other = await graph.link(BIG), await graph.link(MIDDLE)
     ids = [*await user_ids(graph, one.id, 10), *await user_ids(graph, other.id, 10)]
