@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from io import BytesIO
 from typing import Any, Protocol, cast
 
 import httptools
@@ -10,6 +11,8 @@ import httpx
 
 _MOST_HEAD_BYTES = 2**15  # of an answer's headers and of all interim answers before; Node takes half as many
 _READ_BUFFER = 2**18
+_FIRST_READ = 2**14  # holds the head and a small body; what it holds of a large one is copied
+_LARGEST_ROOM = 2**20  # it is made before the body has come, which may be less than was announced
 
 
 class End(Protocol):
@@ -18,16 +21,24 @@ class End(Protocol):
     def __call__(self, *, is_reusable: bool) -> None: ...  # noqa: D102
 
 
-class Connection(asyncio.Protocol):
+def make_read_buffer() -> memoryview:
+    """What all connections of a loop read into, since each has taken out what was read before the next one reads."""
+    return memoryview(bytearray(_READ_BUFFER))
+
+
+class Connection(asyncio.BufferedProtocol):
     """An open socket, and the answer that is under way on it.
 
     With ``most_bytes`` it takes so many bytes and leaves all others where they are. ``forget`` is told when the socket
     is closed, by whomever.
     """
 
-    def __init__(self, forget: "Callable[[Connection], None]", *, most_bytes: int | None) -> None:
+    def __init__(
+        self, forget: "Callable[[Connection], None]", *, most_bytes: int | None, read_buffer: memoryview
+    ) -> None:
         self._forget = forget
         self._left = most_bytes
+        self._read_buffer = self._reading = read_buffer
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
         self._end: End | None = None
@@ -39,10 +50,10 @@ class Connection(asyncio.Protocol):
         """Whether nobody has closed it, as far as is known here."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def ask(self, head: bytes, *, method: str, end: "End") -> "Answer":
-        """Send a request, or at least its head."""
+    def ask(self, head: bytes, *, method: str, end: "End", whole: int = 0) -> "Answer":
+        """Send a request, or at least its head. A body of up to ``whole`` bytes is wanted in one piece."""
         self._end = end
-        self._answer = answer = Answer(self, has_body=method != "HEAD")
+        self._answer = answer = Answer(self, has_body=method != "HEAD", whole=whole)
         self.write(head)
         return answer
 
@@ -85,7 +96,16 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - of asyncio, as those below
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002, D102
+        buffer = self._read_buffer if self._answer is None else self._answer.get_buffer(self._read_buffer)
+        if self._left is not None:
+            buffer = buffer[: self._left or 1]  # it must not be empty
+        self._reading = buffer
+        return buffer
+
+    def buffer_updated(self, nbytes: int) -> None:  # noqa: D102
+        data = self._reading[:nbytes]
+        self._reading = self._read_buffer  # a room is only given away when nobody looks into it
         if self._left is not None:
             data = data[: self._left]
             self._left -= len(data)
@@ -127,13 +147,36 @@ class Connection(asyncio.Protocol):
             end(is_reusable=is_reusable)
 
 
+class _Room:
+    """Room for a body of known length, which is read into it and given away without a copy."""
+
+    def __init__(self, length: int) -> None:
+        self.missing = length
+        """Bytes still to come; below zero where more came."""
+        self._length = length
+        self._file = BytesIO(bytes(length + 1))  # one more, to see whether more comes than was announced
+        self._view = self._file.getbuffer()
+
+    @property
+    def rest(self) -> memoryview:
+        """Where to read on."""
+        return self._view[self._length - self.missing :]
+
+    def take(self) -> bytes:
+        """The whole body."""
+        self._view.release()
+        self._file.truncate(self._length)
+        return self._file.getvalue()
+
+
 class Answer(httpx.AsyncByteStream):
     """An answer as it arrives: its head, then its body in pieces as large as have come, read once.
 
-    What waits to be read is bounded: the connection is paused above 256 KiB.
+    What waits to be read is bounded: the connection is paused above 256 KiB. But a body that announces a length of up
+    to ``whole`` bytes, and up to 1 MiB, comes in one piece, for a reader who wants all of it anyway.
     """
 
-    def __init__(self, connection: Connection, *, has_body: bool) -> None:
+    def __init__(self, connection: Connection, *, has_body: bool, whole: int = 0) -> None:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.is_ended = False
@@ -142,6 +185,9 @@ class Answer(httpx.AsyncByteStream):
         """Whether it has ended as it should, and the connection may be asked for the next."""
         self._connection = connection
         self._has_body = has_body
+        self._whole = min(whole, _LARGEST_ROOM)
+        self._length = 0
+        self._room: _Room | None = None
         self._has_head = False
         self._ends_with_connection = True
         self._head_left = _MOST_HEAD_BYTES
@@ -167,7 +213,10 @@ class Answer(httpx.AsyncByteStream):
     async def __anext__(self) -> bytes:
         while not self._pieces:
             if self.is_ended and self._error is None:
-                raise StopAsyncIteration
+                if self._room is None:
+                    raise StopAsyncIteration
+                room, self._room = self._room, None
+                return room.take()
             await self._wait()
         piece = self._pieces.popleft()
         if self._size >= _READ_BUFFER > self._size - len(piece) and not self.is_ended:
@@ -185,10 +234,23 @@ class Answer(httpx.AsyncByteStream):
         """End it, unless it has ended, with an error for whoever reads on."""
         if not self.is_ended:
             self._error = error
+            self._room = None
             self._close()
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes of the connection."""
+    def get_buffer(self, read_buffer: memoryview) -> memoryview:
+        """Where to read what comes next: a body into its room, all else into the connection's ``read_buffer``."""
+        if self._room is not None:
+            return self._room.rest
+        return read_buffer if self._has_head or not self._whole else read_buffer[:_FIRST_READ]
+
+    def feed(self, data: memoryview) -> None:
+        """Take what was read."""
+        if self._room is not None:
+            self._room.missing -= len(data)
+            if self._room.missing <= 0:
+                self.is_reusable = self._room.missing == 0 and self._parser.should_keep_alive()
+                self._close()
+            return
         if not self._has_head:
             self._head_left -= len(data)
         try:
@@ -215,14 +277,17 @@ class Answer(httpx.AsyncByteStream):
         if self._has_head:
             return  # a trailer
         self.headers.append((name, value))
-        if name.lower() in {b"content-length", b"transfer-encoding"}:
+        name = name.lower()
+        if name in {b"content-length", b"transfer-encoding"}:
             self._ends_with_connection = False
+            if name == b"content-length" and value.isdigit() and len(value) < 16:
+                self._length = int(value)
 
     def on_headers_complete(self) -> None:  # noqa: D102
         status = self._parser.get_status_code()
         if status < 200 and status != 101:  # an interim answer (RFC 9110, section 15.2); nobody asked for a 101
             self.headers.clear()
-            self._ends_with_connection = True
+            self._length, self._ends_with_connection = 0, True
             return
         self.status, self._has_head = status, True
         self._wake()
@@ -231,6 +296,11 @@ class Answer(httpx.AsyncByteStream):
 
     def on_body(self, data: bytes) -> None:  # noqa: D102
         if self.is_ended:
+            return
+        if len(data) < self._length <= self._whole:  # the rest does not go through the parser
+            self._room = _Room(self._length)
+            self._room.rest[: len(data)] = data
+            self._room.missing -= len(data)
             return
         self._pieces.append(data)
         if self._size < _READ_BUFFER <= self._size + len(data):

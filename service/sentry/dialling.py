@@ -26,7 +26,7 @@ _NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305, section 5
 _REMEMBERED_SECONDS = 10.0
 _REMEMBERED = 1000
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class CertificateRefused(httpx.ConnectError):

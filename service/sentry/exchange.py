@@ -90,10 +90,11 @@ class _Way:
 
 @dataclass(slots=True)
 class _Course:
-    """How far a call has come on its way."""
+    """How far a call has come on its way; ``whole`` is the most bytes of an answer that are wanted in one piece."""
 
     ends: float
     way: _Way
+    whole: int
     attempts: int = 0
     is_sending: bool = False
     dialling: list[bool] = field(default_factory=lambda: [False])
@@ -139,16 +140,16 @@ class Exchange:
 
     async def fetch(self, call: Call) -> Response:
         """Perform the call and read the whole answer, of whatever status; raise where there is none."""
-        return await self._perform(call, self._read)
+        return await self._perform(call, self._read, whole=self._max_bytes)
 
     async def open(self, call: Call) -> Response | OpenResponse:
         """Perform the call until the headers are there; an answer that may be repeated is read whole."""
-        return await self._perform(call, self._read_refusal)
+        return await self._perform(call, self._read_refusal, whole=0)
 
-    async def _perform(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]]) -> A:
+    async def _perform(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]], *, whole: int) -> A:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        course = self._plot(call, started + self._deadline)
+        course = _Course(started + self._deadline, self._way(call), whole)
         outcome = "CANCELLED"
         try:
             async with asyncio.timeout_at(course.ends):
@@ -171,13 +172,13 @@ class Exchange:
                     CallObservation(call.origin.host, call.template, call.method, outcome, seconds, course.attempts)
                 )
 
-    def _plot(self, call: Call, ends: float) -> _Course:
+    def _way(self, call: Call) -> _Way:
         url, account = call.origin.url, call.account
         key = (url, account.tenant_id, account.fingerprint, call.method, call.template)
         way = self._ways.get(key)
         if way is None:
             way = self._ways[key] = self._find_way(call)
-        return _Course(ends, way)
+        return way
 
     def _find_way(self, call: Call) -> _Way:
         url, account = call.origin.url, call.account
@@ -307,7 +308,7 @@ class Exchange:
         if not (_is_api(call) if token is not None else _is_grant(call)):
             raise EgressRefused("The request leaves the connection's own API.")
         try:
-            response = await self._transport.handle_async_request(_build_request(call, token, course.dialling))
+            response = await self._transport.handle_async_request(_build_request(call, token, course))
         except CertificateRefused:
             raise _NoAnswer(Failure.DISTRUSTED) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
@@ -371,14 +372,14 @@ class Exchange:
         return await self._read(opened) if opened.status >= 300 else opened
 
 
-def _build_request(call: Call, token: Token | None, dialling: list[bool]) -> httpx.Request:
+def _build_request(call: Call, token: Token | None, course: _Course) -> httpx.Request:
     headers = [(b"Host", call.origin.authority.encode("ascii"))]
     if token is not None:
         headers.append((b"Authorization", _bearer(token)))
     headers += call.headers
     # Given a stream, httpx does not go through the headers again to find what it lacks; an empty body lacks nothing.
     body: Any = {"stream": _NO_BODY} if call.is_safe and call.body is None else {"content": call.body}
-    extensions = {"ca": call.account.ca, "dialling": dialling}
+    extensions = {"ca": call.account.ca, "dialling": course.dialling, "whole": course.whole}
     return httpx.Request(call.method, _parse_url(call.url), headers=headers, extensions=extensions, **body)
 
 

@@ -8,7 +8,8 @@ closed by the server at any moment (RFC 9112, section 9.3.1), so writes always g
 closed one gets a new one. Proxies of the environment, redirects and cookies do not exist.
 
 A request's extensions may hold ``ca``, the certificates to trust for it instead of the usual ones; connections are kept
-apart by them. And ``dialling``, a list of one flag, which is true for as long as a write has no connection yet.
+apart by them. And ``dialling``, a list of one flag, which is true for as long as a write has no connection yet. And
+``whole``, the most bytes of a body that is wanted in one piece, since nobody looks at it before its end.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ import httpx
 from cachetools import LRUCache, TTLCache
 
 from service.sentry.ca import create_tls_context
-from service.sentry.connection import Connection
+from service.sentry.connection import Connection, make_read_buffer
 from service.sentry.dialling import AddressInfo, Dialler, Resolve
 from service.sentry.egress import EgressPolicy
 from service.sentry.methods import SAFE_METHODS
@@ -102,6 +103,7 @@ class _Transport(httpx.AsyncBaseTransport):
         self._limit = limit
         self._tls = tls
         self._most_bytes = most_bytes
+        self._read_buffer = make_read_buffer()
         # A pool lives for as long as a request waits for it, or a connection of it is open.
         self._pools: WeakValueDictionary[_Host, _Pool] = WeakValueDictionary()
         self._opened: dict[Connection, _Pool] = {}
@@ -120,7 +122,8 @@ class _Transport(httpx.AsyncBaseTransport):
         connection, is_new = await self._connect(request, host, pool, is_kept=is_kept)
         sending = None if whole is not None else asyncio.ensure_future(_send_body(connection, request))
         end = partial(_end, connection, pool, sending, is_kept=is_kept)
-        answer = connection.ask(head + whole if whole else head, method=request.method, end=end)
+        most_whole = request.extensions.get("whole", 0)
+        answer = connection.ask(head + whole if whole else head, method=request.method, end=end, whole=most_whole)
         try:
             await answer.begin()
         except httpx.ReadError:
@@ -172,7 +175,10 @@ class _Transport(httpx.AsyncBaseTransport):
         most_bytes = None if is_kept else self._most_bytes
         tls = self._get_tls(ca) if scheme == "https" else None
         connection = await self._dialler.dial(
-            name, port, tls, lambda: Connection(forget=self._forget, most_bytes=most_bytes)
+            name,
+            port,
+            tls,
+            lambda: Connection(forget=self._forget, most_bytes=most_bytes, read_buffer=self._read_buffer),
         )
         self._opened[connection] = pool
         return connection

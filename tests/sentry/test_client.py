@@ -378,13 +378,20 @@ async def until(condition: Any) -> None:
 # --- streams ---
 
 
-async def test_a_stream_hands_the_body_on_as_it_comes() -> None:
+@pytest.mark.parametrize(
+    ("header", "parts"),
+    [
+        (b"Transfer-Encoding: chunked", (b"5\r\nfirst\r\n", b"4\r\nlast\r\n0\r\n\r\n")),
+        (b"Content-Length: 9", (b"first", b"last")),
+    ],
+)
+async def test_a_stream_hands_the_body_on_as_it_comes(header: bytes, parts: tuple[bytes, bytes]) -> None:
     first = asyncio.Event()
 
     async def behave(_request: Request, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nX-Hits: 1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Hits: 1\r\n%b\r\n\r\n%b" % (header, parts[0]))
         await first.wait()
-        writer.write(b"4\r\nlast\r\n0\r\n\r\n")
+        writer.write(parts[1])
 
     async with serve(behave) as upstream, client_for(upstream.origin) as client:
         async with client.stream(account_of(upstream.origin), "GET", PATH) as response:

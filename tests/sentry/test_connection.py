@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sentry.connection import Answer, Connection
+from service.sentry.connection import Answer, Connection, make_read_buffer
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -53,14 +53,19 @@ class Talk:
     ends: list[bool] = field(default_factory=list)
     forgotten: int = 0
 
-    def ask(self, method: str = "GET") -> Answer:
-        return self.connection.ask(REQUEST, method=method, end=self._end)
+    def ask(self, method: str = "GET", *, whole: int = 0) -> Answer:
+        return self.connection.ask(REQUEST, method=method, end=self._end, whole=whole)
 
     def feed(self, data: bytes, *, cuts: list[int] | None = None) -> None:
         begin = 0
         for cut in [*sorted(cuts or []), len(data)]:
-            if data[begin:cut]:
-                self.connection.data_received(data[begin:cut])
+            left = data[begin:cut]
+            while left:
+                buffer = self.connection.get_buffer(-1)
+                size = min(len(buffer), len(left))
+                buffer[:size] = left[:size]
+                left = left[size:]
+                self.connection.buffer_updated(size)
             begin = cut
 
     def end_of_file(self) -> None:
@@ -78,7 +83,7 @@ async def talk(*, most_bytes: int | None = None) -> AsyncIterator[Talk]:
     def forget(_: Connection) -> None:
         mine.forgotten += 1
 
-    mine = Talk(Connection(forget, most_bytes=most_bytes), wire)
+    mine = Talk(Connection(forget, most_bytes=most_bytes, read_buffer=make_read_buffer()), wire)
     mine.connection.connection_made(wire)
     yield mine
 
@@ -106,20 +111,22 @@ def chunked(body: bytes, sizes: list[int]) -> bytes:
     interim=st.integers(0, 2),
     cuts=st.lists(st.integers(0, 400), max_size=8),
     keeps=st.booleans(),
+    whole=st.sampled_from([0, 100, 300]),
 )
 def test_an_answer_is_the_same_however_the_network_cuts_it(
-    body: bytes, sizes: list[int], framing: str, interim: int, cuts: list[int], keeps: bool
+    body: bytes, sizes: list[int], framing: str, interim: int, cuts: list[int], keeps: bool, whole: int
 ) -> None:
     async def run() -> None:
         async with talk() as mine:
-            answer = mine.ask()
+            answer = mine.ask(whole=whole)
             lines = {
                 "length": b"Content-Length: %d\r\n" % len(body),
                 "chunks": b"Transfer-Encoding: chunked\r\n",
                 "end": b"",
             }
             other = b"" if keeps else b"Connection: close\r\n"
-            data = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * interim + HEAD + b"X-A: b\r\n"
+            data = b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\nLink: </x>\r\n\r\n" * interim
+            data += HEAD + b"X-A: b\r\n"
             data += lines[framing] + other + b"\r\n" + (chunked(body, sizes) if framing == "chunks" else body)
             mine.feed(data, cuts=cuts)
             if framing == "end":
@@ -133,11 +140,11 @@ def test_an_answer_is_the_same_however_the_network_cuts_it(
     asyncio.run(run())
 
 
-@given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=5))
-def test_whatever_comes_an_answer_or_a_typed_error_comes_of_it(data: bytes, cuts: list[int]) -> None:
+@given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=5), st.sampled_from([0, 1000]))
+def test_whatever_comes_an_answer_or_a_typed_error_comes_of_it(data: bytes, cuts: list[int], whole: int) -> None:
     async def run() -> None:
         async with talk() as mine:
-            answer = mine.ask()
+            answer = mine.ask(whole=whole)
             mine.feed(data, cuts=cuts)
             mine.end_of_file()
             with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
@@ -160,15 +167,18 @@ async def test_one_answer_after_the_other_comes_over_the_same_connection() -> No
 
 @pytest.mark.parametrize("more", [HEAD + b"Content-Length: 0\r\n\r\n", b"nonsense", b"H"])
 @pytest.mark.parametrize("is_together", [True, False])
-async def test_bytes_that_nobody_asked_for_end_the_connection(more: bytes, is_together: bool) -> None:
+@pytest.mark.parametrize(("whole", "cuts"), [(0, []), (9, []), (9, [len(HEAD) + 21 + 1])])
+async def test_bytes_that_nobody_asked_for_end_the_connection(
+    more: bytes, is_together: bool, whole: int, cuts: list[int]
+) -> None:
     """Else the next request would get the answer that its server smuggled in."""
     async with talk() as mine:
-        answer = mine.ask()
-        whole = HEAD + b"Content-Length: 2\r\n\r\nok"
-        mine.feed(whole + more, cuts=[] if is_together else [len(whole)])
+        answer = mine.ask(whole=whole)
+        all_of_it = HEAD + b"Content-Length: 2\r\n\r\nok"
+        mine.feed(all_of_it + more, cuts=cuts if is_together else [*cuts, len(all_of_it)])
         assert (await read(answer))[2] == b"ok"
         assert mine.ends == [not is_together]
-        assert mine.wire.is_closed is not is_together  # together, whoever is told of the end closes it
+        assert mine.wire.is_closed or is_together  # together, whoever is told of the end closes it
 
 
 async def test_a_head_is_answered_without_a_body_and_is_the_connections_last() -> None:
@@ -182,27 +192,80 @@ async def test_a_head_is_answered_without_a_body_and_is_the_connections_last() -
 @pytest.mark.parametrize("status", [204, 304])
 async def test_answers_without_bodies_leave_the_connection_open(status: int) -> None:
     async with talk() as mine:
-        answer = mine.ask()
-        mine.feed(b"HTTP/1.1 %d X\r\nX-A: b\r\n\r\n" % status)
-        assert await read(answer) == (status, [(b"X-A", b"b")], b"")
+        answer = mine.ask(whole=9)
+        mine.feed(b"HTTP/1.1 %d X\r\nContent-Length: 9\r\n\r\n" % status)
+        assert await read(answer) == (status, [(b"Content-Length", b"9")], b"")
         assert mine.ends == [True]
 
 
 @pytest.mark.parametrize("rest", [b"Content-Length: 3\r\n\r\nab", b"Transfer-Encoding: chunked\r\n\r\n3\r\nab"])
-async def test_an_answer_that_is_cut_off_is_not_taken_for_a_whole_one(rest: bytes) -> None:
+@pytest.mark.parametrize("whole", [0, 3])
+async def test_an_answer_that_is_cut_off_is_not_taken_for_a_whole_one(rest: bytes, whole: int) -> None:
     async with talk() as mine:
-        answer = mine.ask()
+        answer = mine.ask(whole=whole)
         mine.feed(HEAD + rest)
         mine.end_of_file()
         await answer.begin()
         with pytest.raises(httpx.RemoteProtocolError):
             await read(answer)
+        assert mine.ends == [False]
+
+
+@pytest.mark.parametrize(
+    ("length", "whole", "comes_whole"),
+    [
+        (2**15, 2**15, True),
+        (2**15, 2**15 - 1, False),
+        (2**20, 2**30, True),
+        (2**20 + 1, 2**30, False),
+        (2**15, 0, False),
+    ],
+)
+async def test_a_body_that_is_wanted_whole_comes_in_one_piece_up_to_a_bound(
+    length: int, whole: int, comes_whole: bool
+) -> None:
+    async with talk() as mine:
+        answer = mine.ask(whole=whole)
+        body = random.Random(1).randbytes(length)
+        mine.feed(HEAD + b"Content-Length: %d\r\n\r\n" % length + body[:9])
+        mine.feed(body[9:-1], cuts=[2**14])
+        assert not mine.wire.is_paused or not comes_whole
+        mine.feed(body[-1:])
+        await answer.begin()
+        pieces = [piece async for piece in answer]
+        assert b"".join(pieces) == body
+        assert (len(pieces) == 1) is comes_whole
+        assert mine.ends == [True]
+
+
+async def test_a_body_that_is_wanted_whole_and_then_not_any_more_closes_the_connection() -> None:
+    async with talk() as mine:
+        answer = mine.ask(whole=5)
+        mine.feed(HEAD + b"Content-Length: 5\r\n\r\nab")
+        await answer.begin()
+        await answer.aclose()
+        assert mine.wire.is_closed
+        assert mine.ends == [False]
+        with pytest.raises(httpx.ReadError):
+            await anext(answer)
+
+
+@pytest.mark.parametrize("length", [b"9" * 30, b"9" * 5000, b"+5", b"5 5", b"0x5", b""])
+async def test_a_length_that_is_none_makes_no_room(length: bytes) -> None:
+    async with talk() as mine:
+        answer = mine.ask(whole=2**20)
+        mine.feed(HEAD + b"Content-Length: %b\r\n\r\nabc" % length)
+        mine.end_of_file()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await read(answer)
+        assert mine.ends == [False]
 
 
 @pytest.mark.parametrize(
     "rest",
     [
         b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
         b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
         b"Content-Length: -1\r\n\r\n",
         b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
@@ -213,7 +276,7 @@ async def test_an_answer_that_is_cut_off_is_not_taken_for_a_whole_one(rest: byte
 async def test_what_two_parsers_may_read_in_two_ways_is_not_read(rest: bytes) -> None:
     """RFC 9112, sections 5 and 6.3."""
     async with talk() as mine:
-        answer = mine.ask()
+        answer = mine.ask(whole=9)
         mine.feed(HEAD + rest)
         with pytest.raises(httpx.RemoteProtocolError):
             await read(answer)
@@ -315,9 +378,9 @@ async def test_nothing_is_left_to_the_collector() -> None:
         gc.collect()
         gc.disable()
         try:
-            for _ in range(3):
-                answer = mine.ask()
-                mine.feed(HEAD + b"Content-Length: 2\r\n\r\nok")
+            for whole in (0, 2, 2):
+                answer = mine.ask(whole=whole)
+                mine.feed(HEAD + b"Content-Length: 2\r\n\r\nok", cuts=[-1])
                 await read(answer)
             del answer
             gc.set_debug(gc.DEBUG_SAVEALL)

@@ -1,13 +1,15 @@
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -360,3 +362,45 @@ async def test_tls_verifies_the_name_not_the_address(
     finally:
         await transport.aclose()
         server.close()
+
+
+@pytest.mark.parametrize("loop_factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("whole", [2**20, 0])
+def test_large_bodies_come_as_they_were_sent_over_one_connection(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    scheme: str,
+    whole: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = write_certificate(tmp_path, "sentry.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    bodies = [random.Random(number).randbytes(size) for number, size in enumerate((300_000, 2**20, 9, 2**18, 0))]
+    connections = 0
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        for body in bodies:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            await writer.drain()
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(send, "127.0.0.1", 0, ssl=context if scheme == "https" else None)
+        port = server.sockets[0].getsockname()[1]
+        policy = EgressPolicy([Origin(scheme, "sentry.test", port, "")])
+        transport = create_transport(policy, limit=1, resolve=Resolver(["127.0.0.1"]))
+        try:
+            for body in bodies:
+                got = await call(transport, f"{scheme}://sentry.test:{port}/", extensions={"whole": whole})
+                assert got.read_body == body  # type: ignore[attr-defined]
+            assert connections == 1
+        finally:
+            await transport.aclose()
+            server.close()
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
