@@ -28,6 +28,7 @@ event's id and ``shortIdLookup`` find issues of any project, and no ``project`` 
 
 import re
 import uuid
+from functools import lru_cache
 
 import msgspec
 
@@ -112,13 +113,20 @@ def authorize(path: ApiPath, method: str, query: Query, facts: AccessFacts) -> A
     ``{organization}``, and ``{project}`` where the connection is limited to exactly one, are filled in.
     Raises :class:`PathRefused` or :class:`Constrained`; both say what to do instead.
     """
-    root, below = _locate(_fill(path.segments, facts), facts)
-    _refuse_credentials(root, below, method)
+    root, below, own_path = _find(path, method, facts)
     if root == ("organizations",) and below == ("integrations",):
         query = [*((key, value) for key, value in query if key != "includeConfig"), ("includeConfig", "0")]
     if facts.projects is not None:
         return _constrain(root, below, method, query, facts)
-    return Authorized(_build(root, below, facts), tuple(query))
+    return Authorized(own_path, tuple(query))
+
+
+@lru_cache(maxsize=1024)  # callers ask for the same again; a query may be too long to be kept
+def _find(path: ApiPath, method: str, facts: AccessFacts) -> tuple[tuple[str, ...], tuple[str, ...], ApiPath]:
+    """The root of a path, what is below it, and both as a path with the connection's organization."""
+    root, below = _locate(_fill(path.segments, facts), facts)
+    _refuse_credentials(root, below, method)
+    return root, below, _build(root, below, facts)
 
 
 def _fill(segments: tuple[str, ...], facts: AccessFacts) -> tuple[str, ...]:
