@@ -104,7 +104,6 @@ class GraphQLEndpoint(Generic[ContextT]):
         self._subscriptions = subscriptions
         self._sessions = sessions
         self._origins = frozenset(settings.cors_origins)
-        self._deadline = settings.request_deadline
         self._max_bytes = settings.max_body_bytes
         self._authenticator = authenticator
         self._page = page
@@ -152,14 +151,16 @@ class GraphQLEndpoint(Generic[ContextT]):
             raise MethodNotAllowed("This path answers GET and POST.", cure="Send the request by POST.")
         check_origin(request.headers, self._origins)
         try:
-            async with asyncio.timeout(self._deadline) as clock:
+            with self._graph.deadlines.limit() as clock:
                 caller = await self._authenticator.authenticate(request.headers.get("authorization"))
                 if request.method == "POST":
                     return caller, await read_post(request, self._max_bytes)
         except TimeoutError:
-            if not clock.expired():
+            if not clock.is_expired:
                 raise
-            raise RequestTimeout(f"The request did not arrive within {self._deadline:g} seconds.") from None
+            raise RequestTimeout(
+                f"The request did not arrive within {self._graph.deadlines.seconds:g} seconds."
+            ) from None
         check_preflighted(request.headers)
         return caller, read_get(request, self._max_bytes)
 

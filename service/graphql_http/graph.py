@@ -9,6 +9,7 @@ import strawberry
 from graphql import ExecutionResult
 from graphql.execution import Executor
 
+from service.deadlines import Deadlines
 from service.errors import DeadlineExceeded, OutcomeUnknown, ServiceError
 from service.graphql_http.cost import read_costs
 from service.graphql_http.documents import Document, Documents, Operation
@@ -84,7 +85,7 @@ class Graph(Generic[ContextT]):
         """Raises :class:`ConfigurationError` where a trusted document does not fit the schema."""
         self.runner = Runner(schema, hide_suggestions=not settings.suggestions, executor_class=executor_class)
         self.get_context = get_context
-        self.deadline = settings.request_deadline
+        self.deadlines = Deadlines(settings.request_deadline)
         documents = Documents(schema._schema, Limits.of(settings), read_costs(schema))  # noqa: SLF001 - where every integration finds it
         trusted = settings.trusted_documents
         self._documents = documents
@@ -119,7 +120,7 @@ class Graph(Generic[ContextT]):
         """
         writing: asyncio.Future[ExecutionResult] | None = None
         try:
-            async with asyncio.timeout(self.deadline) as clock:
+            with self.deadlines.limit() as clock:
                 context = self.get_context(prepared.caller, prepared.request)
                 running = self.runner.start(prepared.document, prepared.operation, prepared.request, context)
                 if isinstance(running, ExecutionResult):
@@ -130,12 +131,12 @@ class Graph(Generic[ContextT]):
                     writing = asyncio.ensure_future(running)
                     result = await asyncio.shield(writing)
         except TimeoutError:
-            if not clock.expired():
+            if not clock.is_expired:
                 raise
             if writing is None:
-                raise DeadlineExceeded(f"The request took longer than {self.deadline:g} seconds.") from None
+                raise DeadlineExceeded(f"The request took longer than {self.deadlines.seconds:g} seconds.") from None
             problem = OutcomeUnknown(
-                f"The request took longer than {self.deadline:g} seconds; its changes may still complete."
+                f"The request took longer than {self.deadlines.seconds:g} seconds; its changes may still complete."
             )
             raise StillWriting(problem, writing) from None
         return build_payload(result, context.extensions)

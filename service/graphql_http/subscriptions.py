@@ -3,7 +3,6 @@
 https://spec.graphql.org/draft/#sec-Subscription
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -128,10 +127,10 @@ class Subscriptions(Generic[ContextT]):
 
     async def _open_source(self, executor: "Executor[Any]") -> AsyncIterator[Any]:
         try:
-            async with asyncio.timeout(self._graph.deadline) as clock:
+            with self._graph.deadlines.limit() as clock:
                 source = await open_source(executor)
         except TimeoutError:
-            if not clock.expired():
+            if not clock.is_expired:
                 raise
             raise self._deadline_exceeded() from None
         if not isinstance(source, ExecutionResult):
@@ -147,10 +146,10 @@ class Subscriptions(Generic[ContextT]):
     async def _execute(self, group: _Group, event: object) -> Payload:
         context = self._graph.get_context(group.prepared.caller, group.prepared.request)
         try:
-            async with asyncio.timeout(self._graph.deadline) as clock:
+            with self._graph.deadlines.limit() as clock:
                 result = await execute_event(group.executor, event, context)
         except TimeoutError:
-            if not clock.expired():
+            if not clock.is_expired:
                 raise
             payload: dict[str, Any] = {"data": None, "errors": format_problem(self._deadline_exceeded())}
         else:
@@ -159,7 +158,7 @@ class Subscriptions(Generic[ContextT]):
         return Payload(json, tuple(find_codes(payload)))
 
     def _deadline_exceeded(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"The event took longer than {self._graph.deadline:g} seconds to resolve.")
+        return DeadlineExceeded(f"The event took longer than {self._graph.deadlines.seconds:g} seconds to resolve.")
 
 
 class Subscription(AsyncIterator[Payload]):

@@ -13,6 +13,7 @@ import httpx
 from cachetools import LRUCache
 from msgspec.structs import replace
 
+from service.deadlines import Deadlines
 from service.errors import (
     EgressRefused,
     RateLimited,
@@ -116,7 +117,7 @@ class Exchange:
     ) -> None:
         self._transport = transport
         self._policy = policy
-        self._deadline = deadline
+        self._deadlines = Deadlines(deadline)
         self._attempts = attempts
         self._max_bytes = max_bytes
         self._observe = observe
@@ -149,10 +150,10 @@ class Exchange:
     async def _perform(self, call: Call, receive: Callable[[OpenResponse], Awaitable[A]], *, whole: int) -> A:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        course = _Course(started + self._deadline, self._way(call), whole)
+        course = _Course(started + self._deadlines.seconds, self._way(call), whole)
         outcome = "CANCELLED"
         try:
-            async with asyncio.timeout_at(course.ends):
+            with self._deadlines.limit():
                 answer = await self._repeat(call, receive, course)
             outcome = str(answer.status)
             return answer
