@@ -146,7 +146,9 @@ async def _walk_one(source: PageSource, connection_id: str, start: Position | No
         users = page.users[offset : offset + count - len(found.users)]
         found.users += users
         end = offset + len(users)
-        found.positions += [_gap(connection_id, page, index) for index in range(offset + 1, end + 1)]
+        if users:
+            found.positions += [Position(connection_id, page.page_cursor, index) for index in range(offset + 1, end)]
+            found.positions.append(_gap(connection_id, page, end))
         if end < len(page.users):
             found.has_next = True
             return

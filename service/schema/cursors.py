@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,21 +39,20 @@ class CursorCodec:
         """The digest of what a list is: its tenant, name and arguments (anything that msgspec encodes)."""
         return hashlib.sha256(self._encoder.encode(parts)).digest()
 
-    def sealer(self, scope: bytes) -> Callable[[Any], str]:
-        """Gives the cursor of each position (anything that msgspec encodes) in the list that ``scope`` names."""
+    def seal_all(self, scope: bytes, positions: Iterable[Any]) -> list[str]:
+        """The cursors of positions (anything that msgspec encodes) in the list that ``scope`` names, in order."""
         encode, expiry, tags = self._encoder.encode, int(self._clock()) + _LIFETIME, self._tags(scope)
-
-        def seal(position: Any) -> str:
+        sealed = []
+        for position in positions:
             payload = encode((_VERSION, expiry, position))
             tag = tags.copy()
             tag.update(payload)
-            return _spell(payload + tag.digest())
-
-        return seal
+            sealed.append(payload + tag.digest())
+        return _spell(sealed)
 
     def seal(self, scope: bytes, position: Any) -> str:
         """The cursor of one position."""
-        return self.sealer(scope)(position)
+        return self.seal_all(scope, [position])[0]
 
     def open(self, scope: bytes, cursor: str, position: type[T]) -> T:
         """The position in a cursor of the list that ``scope`` names.
@@ -71,7 +70,7 @@ class CursorCodec:
         expected = self._tags(scope)
         expected.update(payload)
         # One spelling a cursor: base64 ignores the spare bits of its last digit, so they must come back the same.
-        if _spell(sealed) != cursor or not hmac.compare_digest(tag, expected.digest()):
+        if _spell([sealed]) != [cursor] or not hmac.compare_digest(tag, expected.digest()):
             raise InvalidCursor("The cursor does not belong to this list.")
         version, expiry, raw = msgspec.msgpack.decode(payload, type=tuple[int, int, msgspec.Raw])
         if version != _VERSION or expiry < self._clock():
@@ -84,5 +83,7 @@ class CursorCodec:
         return tags
 
 
-def _spell(sealed: bytes) -> str:
-    return binascii.b2a_base64(sealed).translate(_URL_SAFE, b"=\n").decode()
+def _spell(sealed: Iterable[bytes]) -> list[str]:
+    """Each as base64url without padding: written one to a line, so that all are translated and cut at once."""
+    lines = b"".join([binascii.b2a_base64(each) for each in sealed])
+    return lines.translate(_URL_SAFE, b"=").decode().splitlines()

@@ -54,7 +54,7 @@ async def read_page(
     more = len(found) > window.count
     if more:
         found = found[1:] if is_backward else found[: window.count]
-    cursors = [codec.seal(scope, key.of(row)) for row in found]
+    cursors = codec.seal_all(scope, map(key.of, found))
     return KeysetPage(
         rows=found,
         cursors=cursors,

@@ -1,15 +1,16 @@
 """The ``User`` type and lists of it. Its plain fields answer from :class:`service.directory.user.User`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import strawberry
 
 from service.directory import user as directory
-from service.directory.listing import Position, Slice, Window
-from service.directory.query import Place, UserFilter
+from service.directory.listing import Slice, Window
+from service.directory.query import UserFilter
 from service.directory.user import UserStatus
 from service.errors import ServiceError
 from service.executor import backed_by, batched
@@ -18,7 +19,7 @@ from service.schema.context import Info
 from service.schema.inputs import UserFilterInput, UserOrderInput
 from service.schema.lookahead import selects
 from service.schema.scalars import JSON
-from service.schema.user_listing import UserListing
+from service.schema.user_listing import Seal, UserListing
 
 if TYPE_CHECKING:
     from service.schema.connection import Connection
@@ -184,15 +185,15 @@ class UserEdge:
 
 
 class _Edge(msgspec.Struct, gc=False):
-    """Backs :class:`UserEdge`; its cursor is sealed only when asked for."""
+    """Backs :class:`UserEdge`."""
 
     node: directory.User
-    position: Position | Place
-    seal: Callable[[Position | Place], str]
+    page: "UserConnection"
+    index: int
 
     @property
     def cursor(self) -> str:
-        return self.seal(self.position)
+        return self.page.cursors[self.index]
 
 
 @strawberry.type(description="A connection whose users are missing from a list, and why.")
@@ -211,16 +212,20 @@ class ConnectionFailure:
 class UserConnection:
     """A page of users."""
 
-    def __init__(self, found: Slice, seal: Callable[[Position | Place], str]) -> None:
+    def __init__(self, found: Slice, seal: Seal) -> None:
         self.slice = found
         self.seal = seal
+
+    @cached_property
+    def cursors(self) -> list[str]:
+        """The users' cursors, sealed where one is asked for: then all are."""
+        return self.seal(self.slice.positions)
 
     @strawberry.field(description="The users of this page, with their cursors.")
     def edges(self) -> list[UserEdge]:
         """The users with their cursors."""
-        seal = self.seal
-        pairs = zip(self.slice.users, self.slice.positions, strict=True)
-        return [_Edge(user, position, seal) for user, position in pairs]  # type: ignore[misc]  # backs the type
+        users = self.slice.users
+        return [_Edge(user, self, index) for index, user in enumerate(users)]  # type: ignore[misc]  # backs the type
 
     @strawberry.field(description="The users of this page.")
     def nodes(self) -> list[User]:
@@ -267,11 +272,11 @@ class _PageInfo:
 
     @property
     def start_cursor(self) -> str | None:
-        return self._page.seal(self._page.slice.positions[0]) if self._page.slice.users else None
+        return self._page.seal(self._page.slice.positions[:1])[0] if self._page.slice.users else None
 
     @property
     def end_cursor(self) -> str | None:
-        return self._page.seal(self._page.slice.positions[-1]) if self._page.slice.users else None
+        return self._page.seal(self._page.slice.positions[-1:])[0] if self._page.slice.users else None
 
 
 def list_users(

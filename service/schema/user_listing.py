@@ -12,6 +12,9 @@ from service.ids import build_inner_id
 if TYPE_CHECKING:
     from service.schema.context import Context
 
+Seal = Callable[[Sequence[Position | Place]], list[str]]
+"""Gives the cursors of positions."""
+
 
 class UserListing:
     """What a field asks of lists of users, each over some connections."""
@@ -36,9 +39,7 @@ class UserListing:
     def _is_scan(self) -> bool:
         return self._order is not None or self._query.keeps is not None or self._filter.group_ids is not None
 
-    async def read(
-        self, connection_ids: Sequence[str], named: Sequence[str] | None
-    ) -> tuple[Slice, Callable[[Position | Place], str]]:
+    async def read(self, connection_ids: Sequence[str], named: Sequence[str] | None) -> tuple[Slice, Seal]:
         """The users in the window of the list over these connections, and what seals their positions into cursors.
 
         ``named`` are those that the caller named, None for all it may see. Raises :class:`InvalidCursor` and
@@ -47,7 +48,7 @@ class UserListing:
         codec = self._context.services.cursors
         ids = None if named is None else sorted(set(named))
         scope = codec.scope(self._context.caller.tenant_id, "users", ids, self._filter, self._order)
-        return await self._slice(sorted(connection_ids), scope), codec.sealer(scope)
+        return await self._slice(sorted(connection_ids), scope), partial(codec.seal_all, scope)
 
     async def _slice(self, ids: Sequence[str], scope: bytes) -> Slice:
         if self._is_scan:

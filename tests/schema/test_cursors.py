@@ -32,6 +32,13 @@ def test_a_sealed_position_comes_back(page_cursor: str | None, offset: int, tena
         assert CODEC.open(scope, cursor, Place) == place
 
 
+@given(st.lists(st.builds(Place, st.text(max_size=9) | st.none(), st.integers(0, 300))))
+def test_many_are_sealed_as_each_would_be(places: list[Place]) -> None:
+    cursors = CODEC.seal_all(SCOPE, places)
+    assert cursors == [CODEC.seal(SCOPE, place) for place in places]
+    assert [CODEC.open(SCOPE, cursor, Place) for cursor in cursors] == places
+
+
 def test_a_cursor_with_any_bit_flipped_is_refused() -> None:
     cursor = CODEC.seal(SCOPE, PLACE)
     for index, character in enumerate(cursor):
