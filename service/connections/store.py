@@ -67,10 +67,12 @@ class ConnectionStore:
         self._database = database
         self._cache = cache or ConnectionCache()
         self._loads: Coalescer[tuple[Caller, frozenset[str], int], list[Linked]] = Coalescer()
+        self._loads_ahead: Coalescer[Caller, None] = Coalescer()
+        self._ageing: dict[Caller, set[str]] = {}
 
     async def aclose(self) -> None:
         """Break off what is read beside requests."""
-        await self._loads.aclose()
+        await self._loads_ahead.aclose()
 
     def recall(self, caller: Caller, connection_id: str) -> ConnectionRecord | None:
         """The connection, where it was read a moment ago; None says nothing of it."""
@@ -298,17 +300,24 @@ class ConnectionStore:
         if cached is None or not is_visible(caller, cached.connection):
             return None
         if self._cache.is_ageing(cached):
-            ids = frozenset({cached.connection.id})
-            self._loads.begin((caller, ids, self._cache.writes), partial(self._load_uncached, caller, ids))
+            self._ageing.setdefault(caller, set()).add(cached.connection.id)
+            self._loads_ahead.begin(caller, partial(self._load_ageing, caller))
         return cached
+
+    async def _load_ageing(self, caller: Caller) -> None:
+        """Read at once all that a request was found to use before this begins."""
+        try:
+            await self._load(_select_linked(caller, col(ConnectionRecord.id).in_(list(self._ageing[caller]))))
+        finally:
+            del self._ageing[caller]
 
     async def _load_ids(self, caller: Caller, ids: frozenset[str], *, fresh: bool = False) -> list[Linked]:
         """Read once for all who miss the same in the cache at once, but for who comes after a write of ours."""
-        load = partial(self._load_uncached, caller, ids)
-        return await (load() if fresh else self._loads.run((caller, ids, self._cache.writes), load))
 
-    def _load_uncached(self, caller: Caller, ids: frozenset[str]) -> Awaitable[list[Linked]]:
-        return self._load(_select_linked(caller, col(ConnectionRecord.id).in_(ids)))
+        def load() -> Awaitable[list[Linked]]:
+            return self._load(_select_linked(caller, col(ConnectionRecord.id).in_(ids)))
+
+        return await (load() if fresh else self._loads.run((caller, ids, self._cache.writes), load))
 
     async def _load(self, statement: Select[ConnectionRecord, CredentialRecord]) -> list[Linked]:
         writes = self._cache.writes

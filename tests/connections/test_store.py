@@ -370,24 +370,26 @@ async def test_changes_of_this_process_are_seen_at_once_and_of_others_within_sec
 async def test_a_connection_in_use_is_read_anew_beside_a_request_before_it_is_forgotten(database, vault, admin):
     clock = Clock()
     store, other = ConnectionStore(database, ConnectionCache(timer=clock)), ConnectionStore(database)
-    connection = await add_connection(store, vault, admin, "cust")
-    await store.get_linked(admin, connection.id)
-    await other.update(admin, connection.id, name="Theirs")
+    connections = [await add_connection(store, vault, admin, name) for name in ("one", "two")]
+    await store.get_many(admin, [each.id for each in connections])
+    for each in connections:
+        await other.update(admin, each.id, name="Theirs")
 
     async def seen() -> list[str]:
-        by_external_id = (await store.get_many_by_external_id(admin, ["cust"]))["cust"]
-        return [(await store.get_linked(admin, connection.id)).connection.name, by_external_id.name]
+        by_external_id = (await store.get_many_by_external_id(admin, ["one"]))["one"]
+        return [(await store.get_linked(admin, connections[1].id)).connection.name, by_external_id.name]
 
     clock.time += 2.1
     with statements() as sent:
         assert await seen() == await seen() == ["Acme"] * 2
         assert sent == []
-        await store._loads.drain()
-        assert len(sent) == 1
+        await store._loads_ahead.drain()
+        assert len(sent) == 1  # for both
         assert await seen() == ["Theirs"] * 2
         clock.time += 1.9
         assert await seen() == ["Theirs"] * 2
         assert len(sent) == 1
+    assert store._ageing == {}
 
 
 async def test_what_is_read_beside_requests_ends_when_the_store_is_closed(database, vault, admin):
@@ -398,7 +400,8 @@ async def test_what_is_read_beside_requests_ends_when_the_store_is_closed(databa
     clock.time += 2.1
     await store.get_linked(admin, connection.id)
     await store.aclose()
-    assert store._loads._running == {}
+    assert store._loads_ahead._running == {}
+    assert store._ageing == {}
 
 
 async def test_lists_are_remembered_for_who_asked_and_what(store, vault, admin):
