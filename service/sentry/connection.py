@@ -12,7 +12,7 @@ import httpx
 _MOST_HEAD_BYTES = 2**15  # of an answer's headers and of all interim answers before; Node takes half as many
 _READ_BUFFER = 2**18
 _FIRST_READ = 2**14  # holds the head and a small body; what it holds of a large one is copied
-_LARGEST_ROOM = 2**20  # it is made before the body has come, which may be less than was announced
+_LARGEST_ROOM = 2**19  # as much as may wait of a body that comes in pieces, since less may come than was announced
 
 
 class End(Protocol):
@@ -173,7 +173,7 @@ class Answer(httpx.AsyncByteStream):
     """An answer as it arrives: its head, then its body in pieces as large as have come, read once.
 
     What waits to be read is bounded: the connection is paused above 256 KiB. But a body that announces a length of up
-    to ``whole`` bytes, and up to 1 MiB, comes in one piece, for a reader who wants all of it anyway.
+    to ``whole`` bytes, and up to 512 KiB, comes in one piece, for a reader who wants all of it anyway.
     """
 
     def __init__(self, connection: Connection, *, has_body: bool, whole: int = 0) -> None:

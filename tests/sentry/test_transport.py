@@ -376,7 +376,7 @@ def test_large_bodies_come_as_they_were_sent_over_one_connection(
 ) -> None:
     context = write_certificate(tmp_path, "sentry.test")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
-    bodies = [random.Random(number).randbytes(size) for number, size in enumerate((300_000, 2**20, 9, 2**18, 0))]
+    bodies = [random.Random(number).randbytes(size) for number, size in enumerate((300_000, 2**19, 9, 2**20, 0))]
     connections = 0
 
     async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
