@@ -15,7 +15,7 @@ _ANYTHING = msgspec.json.Decoder(msgspec.Raw)
 
 
 class _Envelope(msgspec.Struct):
-    data: msgspec.Raw = msgspec.Raw()
+    data: list[msgspec.Raw] | dict[str, msgspec.Raw] | str | float | bool | None = None  # anything, read no deeper
 
 
 _OBJECT = msgspec.json.Decoder(_Envelope)
@@ -77,8 +77,12 @@ def _count(text: bytes) -> int | None:
         case b"[":
             return len(_LIST.decode(text))
         case b"{":
-            data = bytes(_OBJECT.decode(text).data)
-            return len(_LIST.decode(data)) if data[:1] == b"[" else None
+            try:
+                data = _OBJECT.decode(text).data
+            except msgspec.ValidationError:  # a number beyond any float, which is JSON all the same
+                _ANYTHING.decode(text)
+                return None
+            return len(data) if isinstance(data, list) else None
         case _:
             _ANYTHING.decode(text)
             return None

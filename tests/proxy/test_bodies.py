@@ -69,6 +69,10 @@ def test_all_json_is_accepted_as_it_came(value, ascii_only, indent, after):
 @example(b'[{"a":"\\ud800"}]')
 @example(b'[{"a":"\xff"}]')
 @example(b'{"data":[1],"data":[1,2,]}')
+@example(b'{"data":"\\ud800"}')
+@example(b'{"data":{"\\ud800":1}}')
+@example(b'{"data":1e999,}')
+@example(b'{"data":01}')
 @example(b'{"d\\u0061ta":[1,2]}')
 def test_two_parsers_agree_on_what_is_json(body):
     assert accepts(body) == is_json(body)
@@ -103,7 +107,15 @@ def test_duplicate_keys_and_line_separators_pass():
         (b"[]", 0),
         (b" [1, [2, 3]]\n", 2),
         (b'{"data":[1,2,3],"meta":{}}', 3),
+        (b'{"data":[1],"data":[1,2]}', 2),
         (b'{"data":{}}', None),
+        (b'{"data":{"a":[1e999]},"a":[1]}', None),
+        (b'{"data":"[1]"}', None),
+        (b'{"data":null}', None),
+        (b'{"data":true}', None),
+        (b'{"data":-0.5e-999}', None),
+        (b'{"data":1e999}', None),
+        (b'{"data":%b}' % (b"9" * 5000), None),
         (b"{}", None),
         (b"7", None),
     ],
