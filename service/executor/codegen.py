@@ -11,7 +11,7 @@ from typing import Any
 from service.executor.classes import CAST
 from service.executor.names import is_name
 from service.executor.places import Field, Place
-from service.executor.run import make_path
+from service.executor.run import make_path, real_path
 from service.executor.values import READY, Abstract, Items, Leaf, Object, Value
 
 
@@ -20,7 +20,7 @@ class Unit:
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self.namespace: dict[str, Any] = {"make_path": make_path, "READY": READY}
+        self.namespace: dict[str, Any] = {"make_path": make_path, "real_path": real_path, "READY": READY}
         self._lines: list[str] = []
         self._builders: list[tuple[Value, str]] = []
         self._count = 0
@@ -51,6 +51,8 @@ class Unit:
             f"    # {value.type.name}{_describe(value.place)}",
             "    waits = run.waits",
         ]
+        if value.has_resolver and not value.place.is_root and isinstance(value.place.value, Abstract):
+            body.append("    path = real_path(path)")
         items, batches, tries = [], [], []
         for field in value.fields or ():
             if field.is_typename:
@@ -199,8 +201,12 @@ class Unit:
 
 
 def _path(parts: str, place: Place) -> str:
-    """A path for what is below: a real one where a resolver will see it, else a tuple, which costs a third."""
-    return f"make_path(({parts}))" if place.value.has_resolver else f"({parts})"
+    """A path for what is below: a real one where a resolver will see it, else a tuple, which costs a third.
+
+    What is of an abstract type makes it real by itself, if its own type needs that.
+    """
+    is_seen = place.value.has_resolver and not isinstance(place.value, Abstract)
+    return f"make_path(({parts}))" if is_seen else f"({parts})"
 
 
 def _describe(place: Place) -> str:

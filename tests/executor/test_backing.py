@@ -42,6 +42,11 @@ class Sheet(Node):
     title: str
     is_type_of = backed_by(Page, LongRow)
 
+    @strawberry.field
+    @staticmethod
+    def way(info: strawberry.Info) -> list[str]:
+        return [str(key) for key in info.path.as_list()]
+
 
 @strawberry.type
 class Own:
@@ -72,6 +77,10 @@ class Query:
         return [Row(), LongRow(), Page(), Own(), Line(id="own")]  # type: ignore[list-item]
 
     @strawberry.field
+    def sheets(self) -> list[Node]:
+        return [Page(), Page(), Page()]  # type: ignore[list-item]
+
+    @strawberry.field
     def odd(self) -> list[Odd | Line | None]:
         return [Row(), LongRow(), Odd(), Page()]  # type: ignore[list-item]
 
@@ -97,6 +106,14 @@ def test_objects_are_told_by_their_class_as_graphql_core_tells_them(field: str):
         assert isinstance(found, ExecutionResult)
         assert found.data == expected.data
         assert [(e.message, e.path) for e in found.errors or ()] == [(e.message, e.path) for e in expected.errors or ()]
+
+
+def test_resolvers_of_an_abstract_types_objects_see_where_they_are():
+    text = "{ sheets { ... on Sheet { title way } } }"
+    expected = make_schema(StrawberryGraphQLCoreExecutionContext).execute_sync(text)
+    found = make_schema(create_executor(pytest.fail, compile_after=0)).execute_sync(text)
+    assert found == expected
+    assert [sheet["way"] for sheet in (found.data or {})["sheets"]] == [["sheets", str(i), "way"] for i in range(3)]
 
 
 def test_what_a_type_is_backed_by_is_known():
