@@ -9,7 +9,7 @@ from service.connections.credentials import refuse_empty
 from service.directory.listing import UserPage
 from service.directory.user import Organization, RawRows, User
 from service.errors import BadInput, MissingScope
-from service.ids import is_sentry_id
+from service.ids import build_user_id, is_sentry_id
 from service.sentry.account import Account
 from service.sentry.client import SentryClient
 from service.sentry.payloads import Member
@@ -160,8 +160,12 @@ def _join(tokens: Sequence[str]) -> list[str]:
 
 def _build_page(source: Source, page: Page[Member]) -> UserPage:
     connection_id, organization, rows = source.account.connection_id, source.organization, RawRows(page.body)
+    start = build_user_id(connection_id, "")
     return UserPage(
-        users=[User(connection_id, organization, member, rows, index) for index, member in enumerate(page.items)],
+        users=[
+            User(start + member.id, connection_id, organization, member, rows, index)
+            for index, member in enumerate(page.items)
+        ],
         page_cursor=page.page_cursor,
         next_cursor=page.next_cursor,
         previous_cursor=page.previous_cursor,

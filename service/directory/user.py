@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from service.ids import build_inner_id, build_user_id
+from service.ids import build_inner_id
 from service.sentry.payloads import Member, decode
 
 _MOST_ROLES = 4096
@@ -128,6 +128,8 @@ class User(msgspec.Struct, frozen=True, gc=False):
     nothing. Its untouched JSON is the row at ``index`` of ``rows``.
     """
 
+    id: str
+    """The global id: connection and member id, which survive slug renames and an invite being accepted."""
     connection_id: str
     organization: Organization
     member: Member
@@ -143,11 +145,6 @@ class User(msgspec.Struct, frozen=True, gc=False):
     phones: ClassVar[tuple[()]] = ()
     languages: ClassVar[tuple[()]] = ()
     urls: ClassVar[tuple[()]] = ()
-
-    @property
-    def id(self) -> str:
-        """The global id: connection and member id, which survive slug renames and an invite being accepted."""
-        return build_user_id(self.connection_id, self.member.id)
 
     @property
     def sentry_member_id(self) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from service.directory.user import Organization, RawRows, User
+from service.ids import build_user_id
 from service.sentry.payloads import Member, decode
 
 ORGANIZATION = Organization("con_a", "2", "lumen", "Lumen")
@@ -50,7 +51,8 @@ def invited(member_id: int, **changes: Any) -> dict[str, Any]:
 def user(member_row: dict[str, Any], connection_id: str = "con_a") -> User:
     """The user of a row."""
     body = msgspec.json.encode([member_row])
-    return User(connection_id, ORGANIZATION, decode(body, list[Member])[0], RawRows(body), 0)
+    (member,) = decode(body, list[Member])
+    return User(build_user_id(connection_id, member.id), connection_id, ORGANIZATION, member, RawRows(body), 0)
 
 
 def person(member_id: int, connection_id: str = "con_a", **changes: Any) -> User:

@@ -208,6 +208,31 @@ async def test_what_is_not_the_key_is_left_alone(graph: Graph) -> None:
     assert found[1]["email"] == FIRST_ADDRESS
 
 
+async def test_users_by_id_are_the_same_alone_and_among_others(graph: Graph) -> None:
+    linked = await graph.link(BIG)
+    members = (FIRST_MEMBER, "0", FIRST_MEMBER, "x", "2")
+    keys = [
+        user(id=each)
+        for each in (*(build_user_id(linked.id, member) for member in members), "", "con_1", new_id("usr"))
+    ]
+    alone = await load(graph, *keys)
+    assert [each and each["id"] for each in alone] == [
+        keys[0]["id"],
+        None,
+        keys[2]["id"],
+        None,
+        keys[4]["id"],
+        *3 * [None],
+    ]
+    for index in (0, 3, len(keys)):
+        for other in (connection(id=new_id("con")), user(connectionId=linked.id, email="nobody@x.example")):
+            assert await load(graph, *keys[:index], other, *keys[index:]) == [*alone[:index], None, *alone[index:]]
+        for wrong in (7, user(id=7), user(), {"__typename": "Team", "id": keys[0]["id"]}):
+            answer = await graph.ask(ENTITIES, of=[*keys[:index], wrong, *keys[index:]])
+            assert answer["data"]["_entities"] == [*alone[:index], None, *alone[index:]]
+            assert [error["path"] for error in answer["errors"]] == [["_entities", index]]
+
+
 async def test_a_failing_connection_fails_its_own_entities_only(graph: Graph) -> None:
     big, middle = await graph.link(BIG), await graph.link(MIDDLE)
     await graph.runtime.services.connections.unlink(graph.caller, middle.id)
