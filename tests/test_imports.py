@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"group_commit"}),
     frozenset({"db"}),
     frozenset({"announcements", "engines", "migrations", "sentry"}),
-    frozenset({"columns", "ids", "settings", "tasks"}),
+    frozenset({"columns", "deadlines", "ids", "settings", "tasks"}),
     frozenset({"errors", "executor"}),
 )
 DEPTHS = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}
@@ -32,12 +32,14 @@ DEPTHS = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}
 ONLY: dict[str, frozenset[str]] = {
     "__main__": frozenset({"service.cli"}),
     # Speaks GraphQL over HTTP, whatever the graph is.
-    "graphql_http": frozenset({"service.tenants.caller", "service.settings", "service.tasks", "service.errors"}),
+    "graphql_http": frozenset(
+        {"service.tenants.caller", "service.settings", "service.tasks", "service.deadlines", "service.errors"}
+    ),
     # A stand-in for Sentry that shared our code would share our mistakes.
     "sandbox": frozenset(),
     "operations": frozenset({"service.sentry.calls", "service.settings", "service.tasks", "service.errors"}),
     # Speaks Sentry, and knows neither our database nor our callers.
-    "sentry": frozenset({"service.settings", "service.tasks", "service.errors"}),
+    "sentry": frozenset({"service.settings", "service.tasks", "service.deadlines", "service.errors"}),
     # Runs any schema's operations, and could be published by itself.
     "executor": frozenset(),
     # A migration stays what it was when the code around it changes.
