@@ -11,6 +11,7 @@ _MOST_DIGITS = len(str(_LARGEST))
 _BODY = r"[0-9a-hjkmnp-tv-z]{26}"
 _CONNECTION = re.compile(rf"con_{_BODY}\Z")
 _USERS_OF = re.compile(rf"usr_{_BODY}")
+# One digit less than the largest has, so that none can be too large.
 _MEMBERS = re.compile(rf"[0-9]{{1,{_MOST_DIGITS - 1}}}(_[0-9]{{1,{_MOST_DIGITS - 1}}})*")
 _USER = re.compile(rf"usr_({_BODY})_([0-9]{{1,{_MOST_DIGITS}}})\Z")
 _EVENT = re.compile(rf"evt_{_BODY}\Z")
@@ -64,8 +65,8 @@ def parse_user_id(text: str) -> tuple[str, str] | None:
 def parse_user_ids(texts: Sequence[str]) -> list[tuple[str, str] | None]:
     """:func:`parse_user_id` of each: where all are right, a connection is looked at once, and the members in one go."""
     parts = [text.rpartition("_") for text in texts]
-    connections = {head: _USERS_OF.fullmatch(head) for head in {head for head, _, _ in parts}}
-    if not all(connections.values()) or not _MEMBERS.fullmatch("_".join([member_id for _, _, member_id in parts])):
+    heads = {head for head, _, _ in parts}
+    if not all(map(_USERS_OF.fullmatch, heads)) or not _MEMBERS.fullmatch("_".join([each for _, _, each in parts])):
         return [parse_user_id(text) for text in texts]
-    ids = {head: f"con_{head.removeprefix('usr_')}" for head in connections}
+    ids = {head: f"con_{head.removeprefix('usr_')}" for head in heads}
     return [(ids[head], member_id) for head, _, member_id in parts]

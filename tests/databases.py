@@ -123,10 +123,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)
     yield database
     await database.dispose()
-    # The thread of a cancelled statement tells the loop, which must still be there, when it has ended.
-    for thread in set(threading.enumerate()) - before:
-        if "_connection_worker_thread" in thread.name:
-            await asyncio.to_thread(thread.join, 10)
+    await join_sqlite_threads(before)
+
+
+async def join_sqlite_threads(before: set[threading.Thread]) -> bool:
+    """Wait for the threads of SQLite's connections that began since ``before``; False where some do not end.
+
+    That of a cancelled statement tells the loop when it has ended: the loop must still be there.
+    """
+    begun = [each for each in set(threading.enumerate()) - before if "_connection_worker_thread" in each.name]
+    for thread in begun:
+        await asyncio.to_thread(thread.join, 10)
+    return not any(thread.is_alive() for thread in begun)
 
 
 async def _migrate(url: str) -> None:

@@ -307,7 +307,7 @@ class ConnectionStore:
     async def _load_ageing(self, caller: Caller) -> None:
         """Read at once all that a request was found to use before this begins."""
         try:
-            await self._load(_select_linked(caller, col(ConnectionRecord.id).in_(list(self._ageing[caller]))))
+            await self._load_ids(caller, frozenset(self._ageing[caller]), fresh=True)
         finally:
             del self._ageing[caller]
 

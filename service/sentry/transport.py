@@ -116,14 +116,14 @@ class _Transport(httpx.AsyncBaseTransport):
         pool = self._pools.get(host)
         if pool is None:
             pool = self._pools[host] = _Pool(self._limit)
-        whole = b"".join(body) if isinstance(body, httpx.ByteStream) else None
-        is_kept = whole is not None and request.method in SAFE_METHODS and host not in self._curt_hosts
+        content = b"".join(body) if isinstance(body, httpx.ByteStream) else None
+        is_kept = content is not None and request.method in SAFE_METHODS and host not in self._curt_hosts
         head = _write_head(request, is_kept=is_kept)
         connection, is_new = await self._connect(request, host, pool, is_kept=is_kept)
-        sending = None if whole is not None else asyncio.ensure_future(_send_body(connection, request))
+        sending = None if content is not None else asyncio.ensure_future(_send_body(connection, request))
         end = partial(_end, connection, pool, sending, is_kept=is_kept)
-        most_whole = request.extensions.get("whole", 0)
-        answer = connection.ask(head + whole if whole else head, method=request.method, end=end, whole=most_whole)
+        first = head + content if content else head
+        answer = connection.ask(first, method=request.method, end=end, whole=request.extensions.get("whole", 0))
         try:
             await answer.begin()
         except httpx.ReadError:

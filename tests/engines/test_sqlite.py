@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from service.db import Database
+from tests.databases import join_sqlite_threads
 
 SLOW = text("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 20000) SELECT count(*) FROM n")
 
@@ -47,9 +48,6 @@ async def test_cancelled_statements_leave_neither_a_lock_nor_a_thread(sqlite_url
         async with asyncio.timeout(3):  # less than SQLite waits for a lock
             await database.run_transaction(work)
         await database.dispose()
-        left = {thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name} - before
-        for thread in left:
-            await asyncio.to_thread(thread.join, 3)
-        assert not any(thread.is_alive() for thread in left)
+        assert await join_sqlite_threads(before)
     finally:
         gc.enable()
